@@ -46,6 +46,7 @@ from relay_api.routes import (
     secrets,
     sessions,
     tags,
+    tasks,
     workspaces,
 )
 from relay_api.services import Services
@@ -80,6 +81,7 @@ ROUTERS = (
     diffs.router,
     events.router,
     projects.router,
+    tasks.router,
     repos.router,
     mirrors.router,
     secrets.router,

@@ -88,6 +88,7 @@ SessionId = Annotated[
     UUID, Depends(_in_path(Kind.SESSION, "a run, an execution; a workspace or task stands for its newest session"))
 ]
 TaskId = Annotated[UUID, Depends(_in_path(Kind.TASK, "a run, workspace, session or execution"))]
+TaskItself = Annotated[UUID, Depends(_in_path(Kind.TASK, "none: only the task's own", None))]
 ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, or something in the project"))]
 ProjectItself = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "only the project's name", None))]
 """For what would do too much if an id of something else were taken for its project."""
@@ -101,6 +102,10 @@ OfProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "pr
 OfNamedProject = Annotated[UUID | None, Depends(_in_query(Kind.PROJECT, _PROJECT, "project"))]
 OfTask = Annotated[
     UUID | None, Depends(_in_query(Kind.TASK, f"{_ID_OF} a task, or of something that belongs to it.", "task_id"))
+]
+OfParent = Annotated[
+    UUID | None,
+    Depends(_in_query(Kind.WORKSPACE, f"{_ID_OF} the workspace whose subtasks are wanted.", "parent_workspace_id")),
 ]
 OfWorkspace = Annotated[
     UUID | None,

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from relay_api.schemas.links import (
+    AttemptLinks,
     DiffLinks,
     ExecutionLinks,
     NewRunLinks,
@@ -109,7 +110,13 @@ class Links:
         """Return the links of a task."""
         own = f"{self._base}/tasks/{task_id}"
         workspaces = f"{self._base}/workspaces?task_id={task_id}"
-        return TaskLinks(self=own, project=f"{self._base}/projects/{project_id}", workspaces=workspaces)
+        project = f"{self._base}/projects/{project_id}"
+        return TaskLinks(self=own, project=project, workspaces=workspaces, attempts=f"{own}/attempts")
+
+    def attempt(self, workspace_id: UUID) -> AttemptLinks:
+        """Return the links of an attempt."""
+        own = f"{self._base}/workspaces/{workspace_id}"
+        return AttemptLinks(workspace=own, diff=f"{own}/diff")
 
     def patch(self, path: str) -> DiffLinks:
         """Return the link to the patch of the diff at ``path``."""

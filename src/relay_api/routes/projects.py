@@ -1,4 +1,4 @@
-"""Routes of projects and tasks."""
+"""Routes of projects and the repositories in them."""
 
 from typing import Annotated
 
@@ -7,15 +7,24 @@ from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
-from relay_api.ids import OfProject, ProjectId, ProjectItself, TaskId
+from relay_api.ids import ProjectId, ProjectItself, RepoItself
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import GitUrlText, Input
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.previews import OfPreview
-from relay_api.schemas.workspaces import Deleted, ProjectIn, ProjectOut, ProjectPage, TaskOut, TaskPage
-from relay_core.domain.vocabulary import TaskStatus
+from relay_api.schemas.workspaces import (
+    Deleted,
+    ProjectChange,
+    ProjectIn,
+    ProjectOut,
+    ProjectPage,
+    ProjectRepoChange,
+    ProjectRepoIn,
+)
+from relay_api.services import Services
+from relay_core.domain.vocabulary import CloneState
 from relay_core.store.database import Connection
-from relay_core.store.projects import clones, projects, tasks
+from relay_core.store.projects import clones, project_changes, projects
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
 from relay_core.store.views import execution_views
 
@@ -37,14 +46,16 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
 
     Runs in the project that bring no scripts for a repository use the scripts that the project has for it.
     """
-    repos = [
-        ProjectRepoInput(
-            **{**repo.model_dump(), "url": inputs.checked_url(repo.url, f"repos.{n}.url", services.settings)}
-        )
-        for n, repo in enumerate(body.repos)
-    ]
+    repos = [_repo(repo, f"repos.{n}.url", services) for n, repo in enumerate(body.repos)]
     default_for = inputs.checked_url(body.default_for, "default_for", services.settings) if body.default_for else None
-    wanted = ProjectInput(body.name, body.default_image, repos, default_for)
+    wanted = ProjectInput(
+        body.name,
+        body.default_image,
+        repos,
+        default_for,
+        inputs.agent_dir(body.default_agent_working_dir, "default_agent_working_dir"),
+        body.remote_project_id,
+    )
 
     def create(connection: Connection) -> ProjectOut:
         project_id = projects.create(connection, wanted, principal)
@@ -84,11 +95,13 @@ def list_projects(
         GitUrlText | None,
         Query(description="Only the project of your runs of this repository that name no `project_id`."),
     ] = None,
+    state: Annotated[CloneState | None, Query()] = None,
 ) -> ProjectPage:
     """List the projects that are not deleted, including those that were created by runs without a `project_id`."""
     url = inputs.checked_url(default_for, "query.default_for", services.settings) if default_for else None
     with services.database.connect() as connection:
-        return answers.project_page(projects.listed(connection, principal, page, default_for=url), services.links)
+        found = projects.listed(connection, principal, page, default_for=url, state=state)
+    return answers.project_page(found, services.links)
 
 
 @router.get("/projects/{project_id}", responses=problems(404), summary="Get a project")
@@ -96,6 +109,20 @@ def get_project(project_id: ProjectId, services: ServicesDep, principal: Reader)
     """Return one project with its repositories and the state of their git mirrors."""
     with services.database.connect() as connection:
         return answers.project(projects.get(connection, project_id, principal), services.links)
+
+
+@router.patch("/projects/{project_id}", responses=problems(404, 409, body=True), summary="Change a project")
+def change_project(
+    project_id: ProjectItself, body: ProjectChange, services: ServicesDep, principal: Writer
+) -> ProjectOut:
+    """Apply a merge patch (RFC 7396) to a project. Workspaces that exist keep what they were made with."""
+    patch = inputs.project_fields(body, services.settings)
+
+    def apply(connection: Connection) -> ProjectOut:
+        project_changes.change(connection, project_id, patch, principal)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
+
+    return services.database.transact(apply)
 
 
 @router.delete("/projects/{project_id}", status_code=202, responses=problems(404, 409), summary="Delete a project")
@@ -106,22 +133,58 @@ def delete_project(
     return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal, generation))
 
 
-@router.get("/tasks", responses=problems(404), summary="List tasks, newest first")
-def list_tasks(
-    services: ServicesDep,
-    principal: Reader,
-    page: Paging,
-    project_id: OfProject,
-    status: Annotated[TaskStatus | None, Query()] = None,
-) -> TaskPage:
-    """List the tasks whose projects are not deleted."""
-    with services.database.connect() as connection:
-        found = tasks.listed(connection, principal, page, status=status, project_id=project_id)
-    return answers.task_page(found, services.links)
+@router.post(
+    "/projects/{project_id}/repos",
+    status_code=202,
+    response_model=ProjectOut,
+    responses=problems(404, 409, body=True),
+    summary="Add a repository to a project",
+)
+def add_project_repo(
+    project_id: ProjectItself, body: ProjectRepoIn, services: ServicesDep, principal: Writer, creating: Creating
+) -> JSONResponse:
+    """Add a repository, and let a node clone the project again. While a clone is under way: 409 `project_cloning`."""
+    wanted, pool = _repo(body, "url", services), services.settings.pool
+
+    def add(connection: Connection) -> ProjectOut:
+        project_changes.add_repo(connection, project_id, wanted, pool, principal)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
+
+    return creating.answer(principal, body, 202, add)
 
 
-@router.get("/tasks/{task_id}", responses=problems(404), summary="Get a task")
-def get_task(task_id: TaskId, services: ServicesDep, principal: Reader) -> TaskOut:
-    """Return one task. Its status follows from its runs."""
-    with services.database.connect() as connection:
-        return answers.task(tasks.task(connection, task_id, principal), services.links)
+@router.patch(
+    "/projects/{project_id}/repos/{repo_id}",
+    responses=problems(404, body=True),
+    summary="Change a repository in a project",
+)
+def change_project_repo(
+    project_id: ProjectItself, repo_id: RepoItself, body: ProjectRepoChange, services: ServicesDep, principal: Writer
+) -> ProjectOut:
+    """Apply a merge patch (RFC 7396) to what the project says about one of its repositories."""
+    patch = body.model_dump(exclude_unset=True)
+
+    def apply(connection: Connection) -> ProjectOut:
+        project_changes.change_repo(connection, project_id, repo_id, patch, principal)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
+
+    return services.database.transact(apply)
+
+
+@router.delete(
+    "/projects/{project_id}/repos/{repo_id}", responses=problems(404), summary="Take a repository out of a project"
+)
+def remove_project_repo(
+    project_id: ProjectItself, repo_id: RepoItself, services: ServicesDep, principal: Writer
+) -> ProjectOut:
+    """Take a repository out of a project. Workspaces that have a clone of it keep it."""
+
+    def remove(connection: Connection) -> ProjectOut:
+        project_changes.remove_repo(connection, project_id, repo_id, principal)
+        return answers.project(projects.get(connection, project_id, principal), services.links)
+
+    return services.database.transact(remove)
+
+
+def _repo(repo: ProjectRepoIn, field: str, services: Services) -> ProjectRepoInput:
+    return ProjectRepoInput(**{**repo.model_dump(), "url": inputs.checked_url(repo.url, field, services.settings)})

@@ -10,6 +10,7 @@ from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionD
 from relay_api.schemas.nodes import AttachOut
 from relay_api.schemas.repos import RepoOut, RepoPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
+from relay_api.schemas.tasks import AttemptOut
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, TaskPage, WorkspaceOut, WorkspacePage
 from relay_core.domain.attachment import self_report
 from relay_core.domain.vocabulary import AttachmentState
@@ -89,6 +90,11 @@ def task(view: View, links: Links) -> TaskOut:
 def task_page(page: Page, links: Links) -> TaskPage:
     """Return a page of tasks."""
     return TaskPage(items=[task(view, links) for view in page.items], next_cursor=page.next_cursor)
+
+
+def attempt(view: View, links: Links) -> AttemptOut:
+    """Return an attempt at a task, to be compared with others."""
+    return AttemptOut(**view, links=links.attempt(view["workspace_id"]))
 
 
 def diff_list(diffs: Sequence[RepoDiff], path: str, links: Links) -> DiffList:

@@ -20,6 +20,17 @@ Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024, pattern=NO_NUL)]
 CopyFiles = Annotated[str, StringConstraints(max_length=16 * 1024, pattern=NO_NUL), AfterValidator(_patterns)]
 RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
+StrictId = Annotated[UUID, Field(strict=False)]
+"""An id in a request body, which JSON has as a text."""
+AgentDir = Annotated[
+    str,
+    StringConstraints(max_length=1024, pattern=NO_NUL),
+    Field(
+        description="Directory of the agent, relative to that of the clones: `NAME` of a repository, `NAME/directory`, "
+        "or `.` for the directory that has all clones.",
+        examples=["app/services/api"],
+    ),
+]
 GitUrlText = Annotated[str, StringConstraints(min_length=1, max_length=2048, pattern=NO_NUL)]
 BranchText = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_NUL)]
 ImageText = Annotated[str, StringConstraints(max_length=512, pattern=IMAGE)]

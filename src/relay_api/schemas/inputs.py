@@ -1,13 +1,14 @@
 """Turn request bodies into the inputs of use cases, with the checks that need this server's settings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 from uuid import UUID
 
 from relay_api.schemas.repos import RepoChange, RepoCreateIn
-from relay_api.schemas.runs import EnvIn, RepoIn, RunIn, StepIn
-from relay_api.schemas.workspaces import WorkspaceIn
+from relay_api.schemas.runs import EnvIn, JobIn, RepoUseIn, RunIn, StepIn
+from relay_api.schemas.tasks import AttemptIn
+from relay_api.schemas.workspaces import ProjectChange, WorkspaceIn
 from relay_core.domain import session_profiles
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
@@ -20,10 +21,13 @@ from relay_core.domain.job_settings import DEFAULT_EXECUTOR
 from relay_core.domain.limits import Limits
 from relay_core.domain.run_notes import check_labels, check_metadata
 from relay_core.domain.session_profiles import SessionProfiles
+from relay_core.domain.task import prompt_of
 from relay_core.domain.vocabulary import Priority, RunReason
-from relay_core.domain.working_dir import normal_working_dir
+from relay_core.domain.working_dir import normal_agent_dir, normal_working_dir
 from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
+from relay_core.store.projects.repos import ProjectRepos
+from relay_core.store.projects.task_changes import HeldTask, NewTask
 from relay_core.store.workspaces.on_project import NewWorkspace
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput
@@ -52,6 +56,32 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
         raise InvalidInput(str(error), code=error.code, field=field) from error
 
 
+def attempt(
+    body: AttemptIn, task: HeldTask | NewTask, there: ProjectRepos, settings: Settings, secrets: SecretBox
+) -> RunInput[Mapping[str, Any]]:
+    """Return the run of an attempt at a task; arguments and errors as for `run`.
+
+    Args:
+        body: the request.
+        task: the task, which may be a new one.
+        there: the task's project, and its repositories.
+        settings: settings of this server.
+        secrets: as for `run`.
+
+    Raises:
+        InvalidInput: `repo_unknown`, or as for `run`.
+    """
+    if not there.repos:
+        raise InvalidInput("the project of the task has no repositories; add one to it first", field="project_id")
+    if body.repos is None:
+        repos = [RepoInput(repo.url) for repo in there.repos]
+    else:
+        chosen = [(one, there.named(one.repo, f"repos.{n}.repo")) for n, one in enumerate(body.repos)]
+        repos = [_used(one, repo.url, f"repos.{n}") for n, (one, repo) in enumerate(chosen)]
+    prompt = body.prompt or prompt_of(task.title, task.description)
+    return _job(body, prompt, repos, settings, secrets, project_id=there.project_id, title=body.name, task=task)
+
+
 def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:
     """Return the run that a request asks for; its executor contains the fields of the request.
 
@@ -65,12 +95,21 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         InvalidInput: a prompt, URL, branch, environment value or limit cannot be used here.
         Conflict: the run uses secrets and this server has no key.
     """
+    repos = [
+        _used(repo, checked_url(repo.url, f"repos.{n}.url", settings), f"repos.{n}")
+        for n, repo in enumerate(body.repos)
+    ]
+    return _job(body, body.prompt, repos, settings, secrets, project_id=project_id, title=body.title)
+
+
+def _job(
+    body: JobIn, prompt: str, repos: Sequence[RepoInput], settings: Settings, secrets: SecretBox, **more: Any
+) -> RunInput[Mapping[str, Any]]:
     executor = {} if body.executor is None else body.executor.model_dump(exclude_none=True)
-    check_prompt(executor.get("name", DEFAULT_EXECUTOR), body.prompt)
+    check_prompt(executor.get("name", DEFAULT_EXECUTOR), prompt)
     env = {name: _env(name, given) for name, given in body.env.items()}
     check_environment({name: given.value for name, given in env.items()})
     wanted = body.limits.model_dump(exclude_unset=True)
-    repos = [_repo(repo, f"repos.{position}", settings) for position, repo in enumerate(body.repos)]
     check_labels(body.labels)
     check_metadata(body.metadata)
     named = _secrets(body)
@@ -78,7 +117,7 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         secrets.check()
     return RunInput(
         repos=repos,
-        prompt=body.prompt,
+        prompt=prompt,
         executor=executor,
         limits=Limits.from_request(wanted, maxima(settings)),
         image=body.image,
@@ -86,9 +125,8 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         env=env,
         secrets=named,
         secrets_in=[RunReason(reason) for reason in dict.fromkeys(body.secrets_in)],
-        project_id=project_id,
-        title=body.title,
         user=body.user,
+        agent_working_dir=agent_dir(body.agent_working_dir, "agent_working_dir"),
         auto_commit=body.auto_commit,
         labels=body.labels,
         metadata=body.metadata,
@@ -97,6 +135,7 @@ def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: Secre
         named_limits=sorted(wanted),
         job_file=body.job_file,
         maxima=maxima(settings),
+        **more,
     )
 
 
@@ -121,7 +160,24 @@ def workspace(body: WorkspaceIn, project_id: UUID, settings: Settings, secrets: 
         named_limits=sorted(wanted),
         maxima=maxima(settings),
         job_file=body.job_file,
+        agent_working_dir=agent_dir(body.agent_working_dir, "agent_working_dir"),
     )
+
+
+def agent_dir(path: str | None, field: str) -> str | None:
+    """Return the working directory of an agent without needless parts; None: none is asked for."""
+    return None if path is None else normal_agent_dir(path, field)
+
+
+def project_fields(body: ProjectChange, settings: Settings) -> dict[str, Any]:
+    """Return the fields of a project that a request gives, checked."""
+    given = body.model_dump(exclude_unset=True)
+    if given.get("default_for") is not None:
+        given["default_for"] = checked_url(given["default_for"], "default_for", settings)
+    if given.get("default_agent_working_dir") is not None:
+        key = "default_agent_working_dir"
+        given[key] = normal_agent_dir(given[key], key)
+    return given
 
 
 def repo_fields(body: RepoCreateIn | RepoChange) -> dict[str, Any]:
@@ -145,16 +201,15 @@ def step(body: StepIn) -> StepRequest:
     return StepRequest(reason, body.repo, body.script, body.prompt, executor, body.as_root, body.notes())
 
 
-def _repo(repo: RepoIn, field: str, settings: Settings) -> RepoInput:
+def _used(repo: RepoUseIn, url: str, field: str) -> RepoInput:
     if repo.target_branch is not None:
         _check_branch(repo.target_branch, f"{field}.target_branch")
     if repo.ref is not None:
         check_ref(repo.ref, f"{field}.ref")
-    values = repo.model_dump()
-    values["url"] = checked_url(repo.url, f"{field}.url", settings)
+    values = repo.model_dump(include=set(RepoUseIn.model_fields))
     if repo.working_dir is not None:
         values["working_dir"] = normal_working_dir(repo.working_dir, f"{field}.working_dir") or ""
-    return RepoInput(**values)
+    return RepoInput(url, **values)
 
 
 def _check_branch(name: str, field: str) -> None:
@@ -168,7 +223,7 @@ def _env(name: str, given: str | EnvIn) -> EnvValue:
     return EnvValue(value, is_secret(name, value) if secret is None else secret)
 
 
-def _secrets(body: RunIn | WorkspaceIn) -> dict[str, str]:
+def _secrets(body: JobIn | WorkspaceIn) -> dict[str, str]:
     named = body.secrets if isinstance(body.secrets, dict) else {name: name for name in body.secrets}
     both = sorted(named.keys() & body.env.keys())
     if both:

@@ -97,6 +97,14 @@ class TaskLinks(LinksOut):
     self: str
     project: str
     workspaces: str
+    attempts: str = Field(description="The workspaces side by side, with what they took and changed.")
+
+
+class AttemptLinks(LinksOut):
+    """Links of an attempt at a task. They are absolute URLs where `RELAY_API_PUBLIC_URL` is set."""
+
+    workspace: str
+    diff: str
 
 
 class DiffLinks(LinksOut):

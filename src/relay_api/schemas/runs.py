@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from relay_api.schemas.common import (
+    AgentDir,
     BranchText,
     GitUrlText,
     ImageText,
@@ -28,17 +29,12 @@ _DEFAULT = Limits()
 MAX_UID = 2**31 - 1
 
 
-class RepoIn(Input):
-    """A repository of a run; a run has at least one.
+class RepoUseIn(Input):
+    """The branches and scripts of a repository in a workspace.
 
     What is null comes from the job file, then from the project, then from the repository (`GET /v1/repos`).
     """
 
-    url: GitUrlText = Field(
-        description="https, ssh (also `user@host:path`); http, file:// and private hosts only where the server allows "
-        "them. Never with credentials.",
-        examples=["https://git.example.org/team/app.git"],
-    )
     target_branch: BranchText | None = Field(
         None,
         description="Branch that the work is to be merged into, and starts from unless `ref` is given; null: the "
@@ -66,6 +62,19 @@ class RepoIn(Input):
         None, description="Run setup scripts at once, if every repository that has one says so."
     )
     setup_as_root: bool = Field(default=False, description="Run the setup script as root in the container.")
+
+
+class RepoIn(RepoUseIn):
+    """A repository of a run; a run has at least one.
+
+    What is null comes from the job file, then from the project, then from the repository (`GET /v1/repos`).
+    """
+
+    url: GitUrlText = Field(
+        description="https, ssh (also `user@host:path`); http, file:// and private hosts only where the server allows "
+        "them. Never with credentials.",
+        examples=["https://git.example.org/team/app.git"],
+    )
 
 
 class ExecutorIn(Input):
@@ -142,11 +151,9 @@ class LimitsIn(Input):
     )
 
 
-class RunIn(Input):
-    """Request for a run: clone the repositories, run setup scripts, let the agent work, run cleanup scripts."""
+class JobIn(Input):
+    """Fields that a run and an attempt at a task have in common."""
 
-    repos: list[RepoIn] = Field(min_length=1, max_length=20)
-    prompt: Prompt = Field(description="What the agent is asked for.", examples=["Add a test for the parser"])
     executor: ExecutorIn | None = Field(None, description="Null: that of the job file, else `claude-code`.")
     image: ImageText | None = Field(
         None,
@@ -180,14 +187,7 @@ class RunIn(Input):
         description="Which executions get them; to all others of the workspace their environment is closed.",
     )
     limits: LimitsIn = Field(default_factory=LimitsIn)
-    project_id: ShortText | None = Field(
-        None,
-        description="The project's name, its id, the first 4 or more characters of the id, or the id of something in "
-        "the project: a task, workspace, run, session or execution. Null: a project of the first repository, made on "
-        "first use.",
-        examples=["shop", "fc90ec5e"],
-    )
-    title: ShortText | None = Field(None, description="Null: the prompt's first line.")
+    agent_working_dir: AgentDir | None = None
     labels: Labels = Field(default_factory=dict)
     metadata: Metadata = Field(default_factory=dict)
     priority: Literal["low", "normal", "high"] = Field(
@@ -210,6 +210,21 @@ class RunIn(Input):
         default=True,
         description="Read `relay.toml` of each repository's target branch for what this request leaves open.",
     )
+
+
+class RunIn(JobIn):
+    """Request for a run: clone the repositories, run setup scripts, let the agent work, run cleanup scripts."""
+
+    repos: list[RepoIn] = Field(min_length=1, max_length=20)
+    prompt: Prompt = Field(description="What the agent is asked for.", examples=["Add a test for the parser"])
+    project_id: ShortText | None = Field(
+        None,
+        description="The project's name, its id, the first 4 or more characters of the id, or the id of something in "
+        "the project: a task, workspace, run, session or execution. Null: a project of the first repository, made on "
+        "first use.",
+        examples=["shop", "fc90ec5e"],
+    )
+    title: ShortText | None = Field(None, description="Null: the prompt's first line.")
 
 
 class RunOut(Output):

@@ -211,7 +211,7 @@ class EventPayload(Shape):
         "of the clone of a project; of `project.clone_repeated`: the new one.",
     )
     repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
-    task_id: UUID | None = Field(None, description="Of `task.status_changed`.")
+    task_id: UUID | None = Field(None, description="Of events of tasks.")
     name: str | None = Field(None, description="Of events of projects and of `credential.changed`.")
     change: str | None = Field(
         None, description="Of `credential.changed`: `created`, `revoked`, `stored` or `removed`."
@@ -233,3 +233,5 @@ class EventPayload(Shape):
         description="Of `workspace.divergence_acknowledged`: `repo`, `head_commit` and `recorded_commit` of each clone "
         "that was accepted.",
     )
+    fields: list[str] | None = Field(None, description="Of `project.changed` and `task.changed`: what changed.")
+    repo_id: UUID | None = Field(None, description="Of `project.changed`: the repository in the project.")

@@ -5,7 +5,18 @@ from uuid import UUID
 
 from pydantic import Field
 
-from relay_api.schemas.common import CopyFiles, GitUrlText, ImageText, Input, NextCursor, Output, Script, ShortText
+from relay_api.schemas.common import (
+    AgentDir,
+    CopyFiles,
+    GitUrlText,
+    ImageText,
+    Input,
+    NextCursor,
+    Output,
+    Script,
+    ShortText,
+    StrictId,
+)
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
 from relay_api.schemas.runs import MAX_UID, Capability, Env, LimitsIn, SecretReader, Secrets
@@ -38,6 +49,7 @@ class WorkspaceIn(Input):
         default=True,
         description="Read `relay.toml` of each repository for what this request leaves open; not its executor.",
     )
+    agent_working_dir: AgentDir | None = None
     limits: LimitsIn = Field(default_factory=LimitsIn)
     user: int | None = Field(
         None, ge=0, le=MAX_UID, description="Uid of all processes; null: the image's USER, then the node's default."
@@ -89,6 +101,9 @@ class WorkspaceOut(Output):
     git_state: GitState | None = Field(description="Of the clone that needs most attention; null until it is cloned.")
     archived: bool
     pinned: bool
+    agent_working_dir: str | None = Field(
+        description="Directory of the agent, relative to that of the clones; null: the directory of the clones."
+    )
     node_id: str | None = Field(description="Null until a node takes it.")
     pool: str
     image: str | None
@@ -96,9 +111,9 @@ class WorkspaceOut(Output):
     container: str | None = Field(description="Opaque reference; nothing needs to be known of it.")
     limits: LimitsOut
     sources: dict[str, str] = Field(
-        description="Where `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD` came from: `request`, `profile`, "
-        "`project`, `repo` (the repository's defaults), the path of a job file, `agent` (the image of the agent) or "
-        "`default`. Complete once the clone has ended."
+        description="Where `image`, `executor`, `agent_working_dir`, `limits.NAME` and `repos.NAME.FIELD` came from: "
+        "`request`, `profile`, `project`, `repo` (the repository's defaults), the path of a job file, `agent` (the "
+        "image of the agent) or `default`. Complete once the clone has ended."
     )
     masked_env: list[str] = Field(description="Variables of `env` whose values are masked in logs, texts and diffs.")
     setup_completed_at: datetime | None
@@ -137,10 +152,35 @@ class ProjectIn(Input):
 
     name: ShortText
     default_image: ImageText | None = Field(None, description="Image of runs that name none.")
+    default_agent_working_dir: AgentDir | None = None
+    remote_project_id: StrictId | None = Field(
+        None, description="Id of the project of another Relay, or other server, that this one stands for. Only stored."
+    )
     default_for: GitUrlText | None = Field(
         None, description="URL of a repository whose runs without a `project_id` are to belong to this project."
     )
     repos: list[ProjectRepoIn] = Field(default_factory=list, max_length=50)
+
+
+class ProjectChange(Input):
+    """A merge patch (RFC 7396): what is left out stays, null clears. Workspaces that exist do not change."""
+
+    name: ShortText | None = Field(None, description="Null: it stays.")
+    default_image: ImageText | None = Field(None, description="Image of runs that name none.")
+    default_agent_working_dir: AgentDir | None = None
+    remote_project_id: StrictId | None = Field(None, description="Id of the project that this one stands for.")
+    default_for: GitUrlText | None = Field(
+        None, description="URL of a repository whose runs without a `project_id` are to belong to this project."
+    )
+
+
+class ProjectRepoChange(Input):
+    """A merge patch (RFC 7396) of what a project says about one of its repositories; null leaves it to that."""
+
+    setup_script: Script | None = None
+    cleanup_script: Script | None = None
+    copy_files: Script | None = None
+    parallel_setup_script: bool | None = None
 
 
 class ProjectRepoOut(Output):
@@ -165,6 +205,8 @@ class ProjectOut(Output):
     id: UUID
     name: str
     default_image: str | None
+    default_agent_working_dir: str | None
+    remote_project_id: UUID | None
     default_for: str | None = Field(description="Repository whose runs without a `project_id` belong to it.")
     state: CloneState = Field(
         description="`ready` once one node has a mirror of every repository, `failed` if the latest clone failed and "
@@ -193,7 +235,7 @@ class TaskOut(Output):
     title: str
     description: str | None
     status: TaskStatus
-    parent_workspace_id: UUID | None
+    parent_workspace_id: UUID | None = Field(description="The workspace of which it is a subtask.")
     workspace_ids: list[UUID] = Field(description="Attempts, in the order of creation.")
     usage: UsageOut = Field(description="What all turns of all attempts took: tokens, cost_usd, … by name.")
     created_by: str

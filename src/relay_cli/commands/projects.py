@@ -1,4 +1,4 @@
-"""`relay project list | show | create | clone | rm`: groups of repositories with a default image."""
+"""`relay project list | show | create | set | clone | repo | rm`: groups of repositories with a default image."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -9,8 +9,10 @@ import typer
 
 from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
+from relay_cli.changes import Clear, patch
 from relay_cli.client import connect
 from relay_cli.commands.run_request import remote
+from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
 from relay_cli.output import Json
 from relay_cli.rendering.names import short
@@ -20,6 +22,14 @@ from relay_core.console.terminal_text import safe_line
 
 project = typer.Typer(no_args_is_help=True, help="Projects: repositories that belong together, and their settings.")
 COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "STATE", "AGE")
+CLEARABLE = ("default_image", "default_agent_working_dir", "remote_project_id", "default_for")
+WorkingDir = Annotated[
+    str | None,
+    typer.Option(help="Directory of agents: NAME of a repository, NAME/directory, or `.`.", show_default=False),
+]
+RemoteId = Annotated[
+    str | None, typer.Option(help="Id of the project elsewhere that this one stands for.", show_default=False)
+]
 Named = Annotated[
     str,
     typer.Argument(
@@ -75,6 +85,8 @@ def show_project(name: Named, as_json: Json = False) -> None:
         "state": found["state"],
         "why": safe_line(found["clone_error"] or ""),
         "image": found["default_image"],
+        "agents in": found["default_agent_working_dir"],
+        "stands for": found["remote_project_id"],
         "default for": found["default_for"],
         "repositories": "\n".join(_repository(repo) for repo in found["repos"]),
         "created": f"{local_time(found['created_at'])} by {found['created_by']}",
@@ -102,6 +114,8 @@ def create_project(
         str | None,
         typer.Option(metavar="REPO", help="Repository whose runs without a project are to belong to this one."),
     ] = None,
+    working_dir: WorkingDir = None,
+    remote_id: RemoteId = None,
     as_json: Json = False,
 ) -> None:
     """Create a project, and let a node clone its repositories.
@@ -112,6 +126,8 @@ def create_project(
         "name": name,
         "default_image": image,
         "default_for": remote(default_for) if default_for else None,
+        "default_agent_working_dir": working_dir,
+        "remote_project_id": remote_id,
         "repos": [{"url": remote(each)} for each in repo or []],
     }
     made = connect().call("POST", "/v1/projects", json={key: value for key, value in body.items() if value})
@@ -120,6 +136,66 @@ def create_project(
     else:
         cloning = "; its repositories are being cloned" if made["state"] == "cloning" else ""
         note(f"created project {safe_line(made['name'])} ({short(made['id'])}){cloning}: relay run --project {name} …")
+
+
+@project.command("set")
+def set_project(  # one parameter for each option
+    name: Named,
+    rename: Annotated[str | None, typer.Option("--name", help="Another name.", show_default=False)] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Image of runs that name none.", autocompletion=completion.images, show_default=False),
+    ] = None,
+    default_for: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="Repository whose runs without a project are to belong to this one."),
+    ] = None,
+    working_dir: WorkingDir = None,
+    remote_id: RemoteId = None,
+    clear: Clear = None,
+    as_json: Json = False,
+) -> None:
+    """Change a project. Workspaces that exist keep what they were made with.
+
+    Example: relay project set shop --image node:22 --clear remote_project_id
+    """
+    given = {
+        "name": rename,
+        "default_image": image,
+        "default_for": remote(default_for) if default_for else None,
+        "default_agent_working_dir": working_dir,
+        "remote_project_id": remote_id,
+    }
+    changed = connect().call("PATCH", _path(name), json=patch(given, clear, CLEARABLE))
+    if as_json:
+        output.show(changed, as_json=True)
+    else:
+        note(f"changed project {safe_line(changed['name'])} ({short(changed['id'])})")
+
+
+@project.command("repo")
+def change_repos(
+    name: Named,
+    add: Annotated[str | None, typer.Option(metavar="REPO", help="URL or path of a repository to add.")] = None,
+    remove: Annotated[str | None, typer.Option(metavar="REPO", help="Name or id of a repository to take out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a repository to a project, or take one out. An added one is cloned.
+
+    Example: relay project repo shop --add https://git.example.org/shop/web.git
+    """
+    if (add is None) == (remove is None):
+        raise CommandFailed("give either --add or --remove", 2)
+    api, path = connect(), f"{_path(name)}/repos"
+    if add is not None:
+        changed = api.call("POST", path, json={"url": remote(add)})
+    else:
+        changed = api.call("DELETE", f"{path}/{quote(str(remove), safe='')}")
+    if as_json:
+        output.show(changed, as_json=True)
+    else:
+        names = ", ".join(repo["name"] for repo in changed["repos"])
+        note(f"repositories of {safe_line(changed['name'])}: {safe_line(names) or 'none'}")
 
 
 @project.command("clone")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.step import AgentStep, CloneStep, DevServerStep, ScriptStep, Step
 from relay_core.domain.vocabulary import RunReason, Status
+from relay_core.domain.working_dir import ALL_CLONES
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,40 @@ def script_step(
     return ScriptStep(reason, repo.name, script, repo.cwd, as_root)
 
 
-def agent_cwd(repos: Sequence[RepoScripts]) -> str:
+def agent_dir(repos: Sequence[RepoScripts]) -> str | None:
+    """Return the directory in which a coding agent runs, relative to that of the clones, if none is asked for.
+
+    With one repository it is the repository's working directory, with several that of the clones (None).
+    """
+    return repos[0].cwd.removeprefix("repos/") if len(repos) == 1 else None
+
+
+def agent_cwd(repos: Sequence[RepoScripts], asked: str | None = None) -> str:
     """Return the directory in which a coding agent runs, relative to the workspace directory.
 
-    With one repository it is the repository's working directory, with several the directory above them, ``repos``.
+    Args:
+        repos: the repositories of the workspace.
+        asked: the directory that is asked for, relative to that of the clones (`domain.working_dir`); None: none is.
     """
-    return repos[0].cwd if len(repos) == 1 else "repos"
+    chosen = agent_dir(repos) if asked is None else asked
+    return "repos" if chosen in {None, ALL_CLONES} else f"repos/{chosen}"
 
 
-def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str) -> Action:
+def plan_run(
+    repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str, working_dir: str | None = None
+) -> Action:
     """Return the whole chain of a run: clone → setup scripts → agent → cleanup scripts.
 
     Without an executor (its name is empty) it ends after the setup scripts.
 
     Blank scripts are left out. The setup scripts form one group if there are several and *every* repo that has one sets
     `parallel_setup_script`; otherwise they run one after the other (docs/state-machine.md).
+
+    Args:
+        repos: the repositories of the workspace.
+        executor: the agent or command.
+        prompt: the prompt of the agent.
+        working_dir: directory of the agent that is asked for, relative to that of the clones; None: none is.
     """
     setups: list[Step] = [
         script_step(RunReason.SETUP_SCRIPT, repo, repo.setup_script, as_root=repo.setup_as_root)
@@ -101,7 +121,7 @@ def plan_run(repos: Sequence[RepoScripts], executor: ExecutorChoice, prompt: str
     parallel = len(setups) > 1 and all(repo.parallel_setup_script for repo in repos if repo.name in with_setup)
     groups = [setups] if parallel else [[step] for step in setups]
     if executor.name:
-        groups.append([AgentStep(executor, prompt, agent_cwd(repos))])
+        groups.append([AgentStep(executor, prompt, agent_cwd(repos, working_dir))])
         groups += _cleanups(repos)
     return Action(CloneStep(), _nest(groups))
 

@@ -95,6 +95,8 @@ class EventKind(StrEnum):
     """The project is in another state. Payload: `project_id`, `state`, `clone_error`."""
     PROJECT_CREATED = "project.created"
     """The project was created. Payload: `name`, `by`."""
+    PROJECT_CHANGED = "project.changed"
+    """The project, or a repository in it, was changed. Payload: `fields`, `by`; of a repository `repo_id`."""
     PROJECT_CLONE_STARTED = "project.clone_started"
     """A clone of the project was queued. Payload: `execution_id`, `by`."""
     PROJECT_CLONE_REPEATED = "project.clone_repeated"
@@ -132,9 +134,15 @@ class EventKind(StrEnum):
     CREDENTIAL_CHANGED = "credential.changed"
     """A token or a secret was stored, replaced, removed or revoked. Payload: `change`, `name`, `by`."""
 
-    # events of a task
+    # events of a task, about its project or, where a step moved it, about the step's workspace
+    TASK_CREATED = "task.created"
+    """A task was created by itself, without an attempt. Payload: `task_id`, `title`, `by`."""
+    TASK_CHANGED = "task.changed"
+    """Fields of the task other than its status were changed. Payload: `task_id`, `fields`, `by`."""
     TASK_STATUS_CHANGED = "task.status_changed"
-    """The task has another status. Payload: `task_id`, `status`."""
+    """The task has another status. Payload: `task_id`, `status`; `by` if a person set it."""
+    TASK_DELETED = "task.deleted"
+    """The task was marked as deleted; its workspaces follow. Payload: `task_id`, `title`, `by`."""
 
 
 TERMINAL = {

@@ -1,8 +1,8 @@
 """The settings of a run, completed from the job files of its repositories: request over file over project over repo.
 
-`sources` says where each value came from. Its keys are `image`, `executor`, `limits.NAME` and `repos.NAME.FIELD`, its
-values `request`, `profile` (the session profile that the request names), `project`, `repo` (the defaults of the
-repository), the path of a job file, `agent` (the image of the executor's agent) and `default`.
+`sources` says where each value came from. Its keys are `image`, `executor`, `agent_working_dir`, `limits.NAME` and
+`repos.NAME.FIELD`, its values `request`, `profile` (the session profile that the request names), `project`, `repo` (the
+defaults of the repository), the path of a job file, `agent` (the image of the executor's agent) and `default`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,8 @@ REQUEST, PROFILE, PROJECT, REPO = "request", "profile", "project", "repo"
 AGENT, DEFAULT = "agent", "default"
 FIXED = frozenset({REQUEST, PROFILE})
 """Sources whose values no job file changes: a request gives a value itself, or names the session profile of it."""
+AGENT_WORKING_DIR = "agent_working_dir"
+"""Key of `sources`, which has it only if request or project ask for a working directory of the agent."""
 DEFAULT_EXECUTOR = "claude-code"
 """The executor of a run for which neither request nor job file names one."""
 SCRIPT_FIELDS = {name: "dev_server" if name == "dev_server_script" else name for name in SCRIPTS.values()}
@@ -70,6 +72,8 @@ class JobSettings:
     executor: ExecutorChoice
     repos: Sequence[RepoScripts]
     sources: Mapping[str, str] = field(default_factory=dict)
+    agent_working_dir: str | None = None
+    """The one that request or project ask for; None: it follows from the repositories."""
 
     @property
     def requested(self) -> bool:
@@ -78,7 +82,7 @@ class JobSettings:
 
     def plan(self, planned: Action) -> Action:
         """Return the whole chain of the run, with the prompt of the chain that was planned before."""
-        return plan_run(self.repos, self.executor, prompt_of(planned))
+        return plan_run(self.repos, self.executor, prompt_of(planned), self.agent_working_dir)
 
 
 def prompt_of(planned: Action) -> str:
@@ -122,7 +126,7 @@ def complete(settings: JobSettings, terms: JobTerms, files: Sequence[JobFile | N
     sources.update({f"limits.{name}": first.path for name in taken})
     executor = _executor(settings.executor, terms, first, prompt, sources)
     limits = Limits.from_row({**vars(settings.limits), **taken})
-    return JobSettings(image, limits, executor, repos, sources)
+    return replace(settings, image=image, limits=limits, executor=executor, repos=repos, sources=sources)
 
 
 def image_of_agent(settings: JobSettings) -> str | None:

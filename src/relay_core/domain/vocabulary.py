@@ -29,8 +29,11 @@ class RunReason(StrEnum):
 
     @property
     def moves_task(self) -> bool:
-        """Whether start and end of such an execution change the status of the task; git acts and dev servers do not."""
-        return self is not RunReason.DEV_SERVER and not self.is_git_act
+        """Whether start and end of such an execution change the status of the task.
+
+        Git acts, dev servers and archive scripts do not; a merge that succeeds moves it by itself.
+        """
+        return self not in {RunReason.DEV_SERVER, RunReason.ARCHIVE_SCRIPT} and not self.is_git_act
 
     @property
     def is_git_act(self) -> bool:
@@ -193,7 +196,7 @@ class RunKind(StrEnum):
 
 
 class TaskStatus(StrEnum):
-    """Status of a Task. It follows from the task's executions and merges; only `CANCELLED` is set by a person."""
+    """Status of a Task. It follows from executions and merges, and a person can close or reopen it (`domain.task`)."""
 
     TODO = "todo"
     INPROGRESS = "inprogress"

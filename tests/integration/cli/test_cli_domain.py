@@ -54,3 +54,34 @@ def test_a_change_says_what_it_cannot_do(relay: Relay):
     assert "url cannot be cleared" in str(relay("repo", "set", "app", "--clear", "url", code=2).exception)
     both = relay("repo", "set", "app", "--setup", "x", "--clear", "setup_script", code=2)
     assert "contradicts" in str(both.exception)
+
+
+def test_a_project_is_changed_and_its_repositories_too(api: Api, relay: Relay):
+    relay("project", "create", "shop", "--working-dir", "app")
+    relay("project", "set", "shop", "--name", "store", "--image", "node:22", "--clear", "default_agent_working_dir")
+    assert "repositories of store: app" in relay("project", "repo", "store", "--add", URL).stderr
+    found = json.loads(relay("project", "show", "store", "--json").stdout)
+    assert (found["default_image"], found["default_agent_working_dir"], found["state"]) == ("node:22", None, "ready")
+    assert "repositories of store: none" in relay("project", "repo", "store", "--remove", "app").stderr
+    assert "either --add or --remove" in str(relay("project", "repo", "store", code=2).exception)
+
+
+def test_a_task_is_made_started_compared_closed_and_deleted(api: Api, relay: Relay):
+    relay("project", "create", "shop", "--repo", URL)
+    made = relay("task", "create", "Mend the parser", "--project", "shop", "--start", "--command", "cat", "--json")
+    task = json.loads(made.stdout)
+    identity = task["id"][:8]
+    assert "attempt " in relay("task", "start", identity, "--executor", "codex", "--branch", "app=next").stderr
+    compared = relay("task", "attempts", identity).stdout
+    assert re.search(r"^\w{8} +Mend the parser +shell +queued +1 +- +- +- +-$", compared, re.MULTILINE)
+    assert re.search(r"^\w{8} +Mend the parser +codex +queued ", compared, re.MULTILINE)
+    shown = relay("task", "set", identity, "--status", "done").stdout
+    assert re.search(r"^status +done$", shown, re.MULTILINE)
+    assert relay("task", "start", identity, code=2).exception.code == "task_closed"
+    below = relay("task", "create", "Below", "--project", "shop", "--parent", task["workspace_ids"][0], "--json")
+    assert json.loads(below.stdout)["parent_workspace_id"] == task["workspace_ids"][0]
+    listed = json.loads(relay("task", "list", "--parent", task["workspace_ids"][0], "--json").stdout)
+    assert [each["title"] for each in listed] == ["Below"]
+    assert "with 2 workspaces" in str(relay("task", "rm", identity, code=2).exception)
+    assert f"deleted task {identity}" in relay("task", "rm", identity, "--yes").stderr
+    assert "add --start" in str(relay("task", "create", "x", "--project", "shop", "--command", "y", code=2).exception)

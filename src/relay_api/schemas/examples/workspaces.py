@@ -16,6 +16,7 @@ _WORKSPACE: dict[str, Any] = {
     "git_state": "clean",
     "archived": False,
     "pinned": False,
+    "agent_working_dir": "app",
     "node_id": ids.NODE,
     "pool": "default",
     "image": "relay-claude-code:latest",
@@ -69,6 +70,8 @@ _PROJECT: dict[str, Any] = {
     "id": ids.PROJECT,
     "name": "app",
     "default_image": None,
+    "default_agent_working_dir": None,
+    "remote_project_id": None,
     "default_for": ids.URL,
     "state": "ready",
     "clone_error": None,
@@ -129,7 +132,37 @@ _TASK: dict[str, Any] = {
         "self": f"/v1/tasks/{ids.TASK}",
         "project": f"/v1/projects/{ids.PROJECT}",
         "workspaces": f"/v1/workspaces?task_id={ids.TASK}",
+        "attempts": f"/v1/tasks/{ids.TASK}/attempts",
     },
+}
+_ATTEMPT: dict[str, Any] = {
+    "workspace_id": ids.WORKSPACE,
+    "name": ids.PROMPT,
+    "branch": ids.BRANCH,
+    "state": "running",
+    "archived": False,
+    "executor": "claude-code",
+    "model": None,
+    "run_id": ids.RUN,
+    "status": "completed",
+    "conclusion": "success",
+    "runs": 1,
+    "started_at": ids.CREATED,
+    "completed_at": ids.COMPLETED,
+    "seconds": 312.5,
+    "usage": ids.USAGE,
+    "stat": {"files": 2, "insertions": 31, "deletions": 4},
+    "repos": [
+        {
+            "name": "app",
+            "target_branch": "main",
+            "base_commit": ids.BASE_COMMIT,
+            "head_commit": ids.BASE_COMMIT,
+            "stat": {"files": 2, "insertions": 31, "deletions": 4},
+        }
+    ],
+    "created_at": ids.CREATED,
+    "links": {"workspace": f"/v1/workspaces/{ids.WORKSPACE}", "diff": f"/v1/workspaces/{ids.WORKSPACE}/diff"},
 }
 _MIRROR: dict[str, Any] = {
     "id": ids.MIRROR,
@@ -160,5 +193,7 @@ WORKSPACES: dict[str, Any] = {
     "MirrorOut": _MIRROR,
     "MirrorPage": {"items": [_MIRROR], "next_cursor": None},
     "TaskOut": _TASK,
+    "TaskCreated": {**_TASK, "started": None},
+    "AttemptList": {"items": [_ATTEMPT]},
     "TaskPage": {"items": [_TASK], "next_cursor": None},
 }

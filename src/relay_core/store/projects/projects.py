@@ -25,6 +25,8 @@ from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.generation import check_project_generation
 
 View = dict[str, Any]
+_GIVEN = ("name", "default_image", "default_agent_working_dir", "remote_project_id")
+"""Columns that are fields of `ProjectInput`."""
 WORKSPACES_AT_ONCE = 20
 """Most workspaces that one transaction of `delete` deletes."""
 
@@ -54,6 +56,10 @@ class ProjectInput:
     repos: Sequence[ProjectRepoInput] = field(default_factory=list)
     default_for: str | None = None
     """URL of a repo: runs of this repo that name no project will belong to the new project."""
+    default_agent_working_dir: str | None = None
+    """As a workspace's (`domain.working_dir`)."""
+    remote_project_id: UUID | None = None
+    """Id of the project in another Relay that this one stands for."""
 
 
 def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
@@ -68,7 +74,8 @@ def create(connection: Connection, project: ProjectInput, principal: Principal) 
             `project_name_taken`: the principal has a project of this name.
     """
     project_id = uuid4()
-    values = {"name": project.name, "default_image": project.default_image, "created_by": principal.owner}
+    values: dict[str, Any] = {"created_by": principal.owner}
+    values |= {key: getattr(project, key) for key in _GIVEN}
     if not project.repos:
         values["state"] = CloneState.READY
     made = upsert(Project).values(id=project_id, implicit_key=project.default_for, **values)
@@ -131,7 +138,14 @@ def require(connection: Connection, project_id: UUID, principal: Principal) -> N
         raise NotFound(f"there is no project {project_id}")
 
 
-def listed(connection: Connection, principal: Principal, page: PageRequest, *, default_for: str | None = None) -> Page:
+def listed(
+    connection: Connection,
+    principal: Principal,
+    page: PageRequest,
+    *,
+    default_for: str | None = None,
+    state: str | None = None,
+) -> Page:
     """Return a page of the projects that are not deleted, newest first.
 
     Args:
@@ -139,8 +153,11 @@ def listed(connection: Connection, principal: Principal, page: PageRequest, *, d
         principal: gets only its own projects, unless it is an admin.
         page: which part of the list.
         default_for: URL of a repo. If given, only the principal's project for runs of that repo that name no project.
+        state: only projects in this state; None: all.
     """
     wanted = _projects(principal)
+    if state is not None:
+        wanted = wanted.where(Project.state == state)
     if default_for is not None:
         wanted = wanted.where(Project.implicit_key == default_for, Project.created_by == principal.owner)
     ordered = paged(wanted, Project.created_at, Project.id, page, newest_first=True)
@@ -272,6 +289,8 @@ def _projects(principal: Principal) -> Select[Any]:
         Project.id,
         Project.name,
         Project.default_image,
+        Project.default_agent_working_dir,
+        Project.remote_project_id,
         Project.implicit_key.label("default_for"),
         Project.state,
         Project.clone_error,

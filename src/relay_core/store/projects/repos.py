@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from relay_core.domain.errors import Conflict, NotFound
+from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.git.branch_name import repo_name_from_url
+from relay_core.domain.short_id import id_range
 from relay_core.store.schema.tables import Project, ProjectRepo, Repo, Workspace, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
@@ -52,6 +53,46 @@ class RepoFilter:
     url: str | None = None
     name: str | None = None
     project_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class NamedRepo:
+    """A repo of a project."""
+
+    id: UUID
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
+class ProjectRepos:
+    """A project and its repos, ordered by their names."""
+
+    project_id: UUID
+    repos: Sequence[NamedRepo]
+
+    def named(self, text: str, field: str) -> NamedRepo:
+        """Return the repo that a client's text stands for: a name, a URL, an id, or the beginning of an id.
+
+        Raises:
+            InvalidInput: `repo_unknown`: it stands for none, or for several.
+        """
+        ids = id_range(text)
+        found = [repo for repo in self.repos if text in {repo.name, repo.url}] or [
+            repo for repo in self.repos if ids is not None and ids.first <= repo.id <= ids.last
+        ]
+        if len(found) != 1:
+            has = ", ".join(f"{repo.name} ({repo.url})" for repo in found or self.repos)
+            message = f"{text} stands for {len(found) or 'no'} repositories of the project: {has}"
+            raise InvalidInput(message, code="repo_unknown", field=field)
+        return found[0]
+
+
+def of_project(connection: Connection, project_id: UUID) -> ProjectRepos:
+    """Return the repos of a project."""
+    found = select(Repo.id, Repo.name, Repo.path).join(ProjectRepo, ProjectRepo.repo_id == Repo.id)
+    found = found.where(ProjectRepo.project_id == project_id).order_by(Repo.name, Repo.id)
+    return ProjectRepos(project_id, [NamedRepo(*row) for row in connection.execute(found)])
 
 
 def ensure(connection: Connection, urls: Iterable[str], owner: str) -> dict[str, UUID]:

@@ -17,7 +17,7 @@ def task(connection: Connection, task_id: UUID, principal: Principal) -> View:
     """Return one task as the API shows it, with the ids of its workspaces that are not deleted, oldest first.
 
     Raises:
-        NotFound: there is no such task, its project is deleted, or it belongs to another owner.
+        NotFound: there is no such task, it or its project is deleted, or it belongs to another owner.
     """
     row = connection.execute(_tasks(principal).where(Task.id == task_id)).mappings().one_or_none()
     if row is None:
@@ -32,8 +32,9 @@ def listed(
     *,
     status: str | None = None,
     project_id: UUID | None = None,
+    parent_workspace_id: UUID | None = None,
 ) -> Page:
-    """Return a page of the tasks whose projects are not deleted, newest first.
+    """Return a page of the tasks that are not deleted, nor their projects, newest first.
 
     Args:
         connection: any transaction.
@@ -41,12 +42,15 @@ def listed(
         page: which part of the list.
         status: only tasks with this status; None: all.
         project_id: only tasks of this project; None: of all.
+        parent_workspace_id: only subtasks of this workspace; None: all tasks.
     """
     wanted = _tasks(principal)
     if status is not None:
         wanted = wanted.where(Task.status == status)
     if project_id is not None:
         wanted = wanted.where(Task.project_id == project_id)
+    if parent_workspace_id is not None:
+        wanted = wanted.where(Task.parent_workspace_id == parent_workspace_id)
     ordered = paged(wanted, Task.created_at, Task.id, page, newest_first=True)
     found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
     return Page(_with_attempts(connection, found.items), found.next_cursor)
@@ -64,7 +68,8 @@ def _tasks(principal: Principal) -> Select[Any]:
         Task.created_at,
         Task.updated_at,
     ]
-    statement = select(*columns).join(Project, Project.id == Task.project_id).where(Project.deleted_at.is_(None))
+    live = (Project.deleted_at.is_(None), Task.deleted_at.is_(None))
+    statement = select(*columns).join(Project, Project.id == Task.project_id).where(*live)
     return statement if principal.only is None else statement.where(Task.created_by == principal.only)
 
 

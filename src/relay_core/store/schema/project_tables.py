@@ -127,14 +127,23 @@ class Task(Base):
     parent_workspace_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("workspaces.id", use_alter=True, name="tasks_parent_workspace")
     )
+    """Makes the task a subtask; it stays when the workspace is deleted."""
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+    deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
         one_of("status", TaskStatus, "tasks_status"),
         Index("tasks_newest", "created_at", "id"),
         Index("tasks_of_owner", "created_by", "created_at", "id"),
         Index("tasks_of_project", "project_id", "created_at", "id"),
+        Index(
+            "tasks_of_parent",
+            "parent_workspace_id",
+            "created_at",
+            "id",
+            postgresql_where=text("parent_workspace_id IS NOT NULL"),
+        ),
         Index("tasks_of_status", "status", "created_at", "id", "created_by"),
     )

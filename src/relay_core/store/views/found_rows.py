@@ -146,7 +146,7 @@ def repos(owner: Owner) -> Select[Any]:
 
 
 def _tasks(owner: Owner) -> Select[Any]:
-    gone = Project.deleted_at.is_not(None)
+    gone = func.coalesce(Task.deleted_at, Project.deleted_at).is_not(None)
     columns = _columns(Kind.TASK, Task.id, Task.title, Task.created_at, gone, project=Task.project_id)
     return _only(select(*columns).join(Project, Project.id == Task.project_id), Task.created_by, owner)
 

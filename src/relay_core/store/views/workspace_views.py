@@ -41,6 +41,7 @@ _COLUMNS: Sequence[Any] = (
     Workspace.error_reason,
     Workspace.archived,
     Workspace.pinned,
+    Workspace.agent_working_dir,
     Workspace.node_id,
     Workspace.pool,
     Workspace.limits,

@@ -19,7 +19,7 @@ from relay_core.domain.vocabulary import RunReason, WorkspaceState
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.projects import projects
 from relay_core.store.runs.create import create_run, run_of_step
-from relay_core.store.schema.tables import Session, WorkspaceRepo
+from relay_core.store.schema.tables import Session, Workspace, WorkspaceRepo
 from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
@@ -60,7 +60,7 @@ def add_step(
         executor = agent_profiles.choose(layers, request.executor)
     if request.prompt is not None:
         request = replace(request, prompt=tags.expand(connection, request.prompt, principal.owner))
-    step = plan(request, repo_scripts(connection, workspace_id), executor)
+    step = plan(request, repo_scripts(connection, workspace_id), executor, agent_dir(connection, workspace_id))
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, workspace_id, step)
     if isinstance(step, AgentStep):  # a follow-up (follow_up.py) keeps its session
@@ -132,6 +132,11 @@ def _queue(connection: Connection, found: WorkspaceCondition, new: NewStep) -> U
     ready = found.state is WorkspaceState.RUNNING and not found.stopped
     send_after_commit(connection, ids if ready else [])
     return ids[0]
+
+
+def agent_dir(connection: Connection, workspace_id: UUID) -> str | None:
+    """Return the working directory of a workspace's agents, relative to that of the clones, as it is stored."""
+    return connection.scalar(select(Workspace.agent_working_dir).where(Workspace.id == workspace_id))
 
 
 def repo_scripts(connection: Connection, workspace_id: UUID) -> list[RepoScripts]:

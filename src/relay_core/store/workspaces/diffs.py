@@ -115,6 +115,13 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
     ]
 
 
+def target_branches(connection: Connection, workspace_id: UUID) -> dict[UUID, str | None]:
+    """Return the branch that the work in each repo of a workspace is to be merged into, by repo."""
+    columns = (WorkspaceRepo.repo_id, WorkspaceRepo.target_branch)
+    rows = connection.execute(select(*columns).where(WorkspaceRepo.workspace_id == workspace_id))
+    return {row.repo_id: row.target_branch for row in rows}
+
+
 def joined(diffs: Sequence[RepoDiff]) -> bytes:
     """Join the patches of several repos to one file.
 

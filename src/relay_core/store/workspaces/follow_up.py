@@ -15,7 +15,7 @@ from relay_core.store.schema.tables import ExecutionProcess, Session
 from relay_core.store.shared import tags
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import lane, sessions
-from relay_core.store.workspaces.add_step import queue_step, repo_scripts
+from relay_core.store.workspaces.add_step import agent_dir, queue_step, repo_scripts
 
 E = ExecutionProcess
 
@@ -94,4 +94,5 @@ def _cwd(connection: Connection, row: RowMapping) -> str:
     action = connection.scalar(newest.order_by(E.created_at.desc()).limit(1))
     if action is not None:
         return action_from_json(action).step.cwd
-    return chain.agent_cwd(repo_scripts(connection, row["workspace_id"]))
+    workspace_id = row["workspace_id"]
+    return chain.agent_cwd(repo_scripts(connection, workspace_id), agent_dir(connection, workspace_id))

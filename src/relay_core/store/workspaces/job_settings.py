@@ -5,9 +5,10 @@ from uuid import UUID
 
 from sqlalchemy import Connection, select, update
 
+from relay_core.domain import chain
 from relay_core.domain.chain import RepoScripts
 from relay_core.domain.errors import Stale
-from relay_core.domain.job_settings import SCRIPT_FIELDS, JobSettings, JobTerms, prompt_of
+from relay_core.domain.job_settings import AGENT_WORKING_DIR, SCRIPT_FIELDS, JobSettings, JobTerms, prompt_of
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import Status
 from relay_core.store.executions.action_json import action_from_json, action_to_json, executor_from_json
@@ -39,7 +40,9 @@ def read(connection: Connection, execution_id: UUID) -> OpenSettings | None:
     None: its clone has completed before, or it was posted before Relay had job files.
     """
     columns = (Workspace.id, Workspace.job_terms, Workspace.sources, Workspace.resolved_image, Workspace.limits)
-    statement = select(*columns, Session.executor_config, E.executor_action).where(E.id == execution_id)
+    statement = select(*columns, Workspace.agent_working_dir, Session.executor_config, E.executor_action).where(
+        E.id == execution_id
+    )
     statement = statement.join(Workspace, Workspace.id == E.workspace_id).join(Session, Session.id == E.session_id)
     row = connection.execute(statement).one()
     if row.job_terms is None:
@@ -50,6 +53,7 @@ def read(connection: Connection, execution_id: UUID) -> OpenSettings | None:
         executor_from_json(row.executor_config or {}),
         _scripts(connection, row.id),
         row.sources,
+        row.agent_working_dir if AGENT_WORKING_DIR in row.sources else None,
     )
     return OpenSettings(JobTerms.from_json(row.job_terms), settings, prompt_of(action_from_json(row.executor_action)))
 
@@ -101,7 +105,13 @@ def settle(connection: Connection, execution_id: UUID, fence: int, settings: Job
     named = settings.executor.name
     executor = {"executor": named or None, "executor_config": settings.executor.as_json() if named else None}
     connection.execute(update(Session).where(Session.id == row.session_id).values(executor))
-    workspace = {"resolved_image": settings.image, "sources": dict(settings.sources), "job_terms": None}
+    chosen = settings.agent_working_dir or chain.agent_dir(settings.repos)
+    workspace = {
+        "agent_working_dir": chosen,
+        "resolved_image": settings.image,
+        "sources": dict(settings.sources),
+        "job_terms": None,
+    }
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(workspace))
     for repo in settings.repos:
         values = {name: getattr(repo, field) for name, field in SCRIPT_FIELDS.items()}

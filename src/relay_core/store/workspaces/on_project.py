@@ -31,6 +31,7 @@ class NewWorkspace:
         env, secrets, secrets_in, needs, named_limits, maxima: as in `RunInput`.
         job_file: whether job files of the repositories are read.
         profile, from_profile: as in `RunInput`.
+        agent_working_dir: as in `RunInput`.
     """
 
     project_id: UUID
@@ -47,6 +48,7 @@ class NewWorkspace:
     job_file: bool = True
     profile: str | None = None
     from_profile: Collection[str] = ()
+    agent_working_dir: str | None = None
 
 
 def create_on_project(connection: Connection, wanted: NewWorkspace, principal: Principal, settings: Settings) -> UUID:
@@ -91,6 +93,7 @@ def create_on_project(connection: Connection, wanted: NewWorkspace, principal: P
         project_id=wanted.project_id,
         title=wanted.title or f"Workspace of {found.name}",
         user=wanted.user,
+        agent_working_dir=wanted.agent_working_dir,
         env=wanted.env,
         secrets=wanted.secrets,
         secrets_in=wanted.secrets_in,

@@ -43,13 +43,17 @@ class StepRequest:
     """Notes on the run that the step makes; not allowed for a step that belongs to no run."""
 
 
-def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorChoice) -> Step:
+def plan(
+    request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorChoice, agent_dir: str | None = None
+) -> Step:
     """Return the step that a client's request stands for.
 
     Args:
         request: the request.
         repos: repos of the workspace, in order.
         executor: complete and checked; used for a coding agent only.
+        agent_dir: working directory of the workspace's agents, relative to that of the clones; None: it follows from
+            the repos.
 
     Raises:
         InvalidInput: a field is missing or does not belong to the run reason, the notes cannot be stored, or no repo or
@@ -59,7 +63,7 @@ def plan(request: StepRequest, repos: Sequence[RepoScripts], executor: ExecutorC
     _check_fields(request)
     if reason is RunReason.CODING_AGENT:
         check_prompt(executor.name, request.prompt or "")
-        cwd = pick_repo(request.repo, repos).cwd if request.repo else chain.agent_cwd(repos)
+        cwd = pick_repo(request.repo, repos).cwd if request.repo else chain.agent_cwd(repos, agent_dir)
         return AgentStep(executor, request.prompt or "", cwd)
     repo = pick_repo(request.repo, repos)
     script = request.script if request.script is not None else getattr(repo, _OWN_SCRIPT[reason])

@@ -18,6 +18,7 @@ from relay_core.domain.git.branch_name import branch_name, repo_name_from_url, u
 from relay_core.domain.images import check_allowed, check_registry, resolve_image
 from relay_core.domain.job_file import ServerRules
 from relay_core.domain.job_settings import (
+    AGENT_WORKING_DIR,
     DEFAULT,
     DEFAULT_EXECUTOR,
     PROFILE,
@@ -29,13 +30,15 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.operations import OperationKind
 from relay_core.domain.run import title_of
 from relay_core.domain.vocabulary import Priority, RunKind, RunReason
+from relay_core.domain.working_dir import check_agent_dir
 from relay_core.settings import Settings
 from relay_core.store import operations
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.nodes import placement
-from relay_core.store.projects import projects, repos, secrets
+from relay_core.store.projects import projects, repos, secrets, task_changes
+from relay_core.store.projects.task_changes import HeldTask, NewTask
 from relay_core.store.runs.create import NewRun, create_run
-from relay_core.store.schema.tables import Lane, Project, Session, Task, Workspace, WorkspaceEnvironment, WorkspaceRepo
+from relay_core.store.schema.tables import Lane, Project, Session, Workspace, WorkspaceEnvironment, WorkspaceRepo
 from relay_core.store.shared import images, tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
@@ -98,6 +101,12 @@ class RunInput(Generic[E]):
     """`image` and `executor`, where the session profile gave them."""
     job_terms: JobTerms | None = None
     """The settings that the run leaves to job files; `start_run` fills it in. None: nothing."""
+    agent_working_dir: str | None = None
+    """Directory of the agent, relative to that of the clones (`domain.working_dir`); None: the project's, else the
+    working directory of the only repo, else that of the clones.
+    """
+    task: HeldTask | NewTask | None = None
+    """The task that the run is an attempt at, or a new one; None: a new one with title and prompt of the run."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where values came from (`domain.job_settings`); `start_run` fills it in."""
 
@@ -172,11 +181,10 @@ def submit_run(
     image = resolve_image(run.image, project.default_image, settings.default_image)
     check_allowed(image, settings.allowed_images)
     check_registry(image, settings.remote_policy, settings.trusted_images)
-    title = run.title or title_of(run.prompt)
+    title = run.title or (run.task.title if run.task else title_of(run.prompt))
     names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
-    task_id = uuid4()
-    task = {"project_id": project.id, "title": title, "description": run.prompt, "created_by": principal.owner}
-    connection.execute(insert(Task), {"id": task_id, **task})
+    task = run.task or NewTask(title, run.prompt)
+    task_id = task.id if isinstance(task, HeldTask) else task_changes.add(connection, project.id, task, principal)
     images.link(connection, task_id, run.image_ids, principal, "image_ids")
     source = (
         PROFILE
@@ -188,7 +196,9 @@ def submit_run(
         else DEFAULT
     )
     columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
-    columns["sources"] = {"image": source, **run.sources}
+    working_dir, source_of_dir = _agent_dir(run, project.default_agent_working_dir, names)
+    columns["sources"] = {"image": source, **source_of_dir, **run.sources}
+    columns["agent_working_dir"] = working_dir
     workspace_id = _workspace(connection, run, settings, columns)
     _use_secrets(connection, run, workspace_id, project.id)
     repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
@@ -199,7 +209,7 @@ def submit_run(
     session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
     session["profile"] = run.profile
     connection.execute(insert(Session), {"id": session_id, **session})
-    action = plan_run(scripts, run.executor, tags.expand(connection, run.prompt, principal.owner))
+    action = plan_run(scripts, run.executor, tags.expand(connection, run.prompt, principal.owner), working_dir)
     run_id = create_run(
         connection,
         NewRun(
@@ -227,8 +237,19 @@ def _sources(run: RunInput[Mapping[str, Any]]) -> dict[str, str]:
     return sources
 
 
+def _agent_dir(run: RunInput[E], of_project: str | None, names: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+    """Return the working directory of the agent as it is known before job files are read, and its source, if any."""
+    layers = ((REQUEST, run.agent_working_dir, AGENT_WORKING_DIR), (PROJECT, of_project, "project_id"))
+    for source, path, field_of_request in layers:
+        if path is not None:
+            check_agent_dir(path, names, field_of_request)
+            return path, {AGENT_WORKING_DIR: source}
+    first, *others = run.repos
+    return None if others else "/".join(part for part in (names[0], first.working_dir) if part), {}
+
+
 _SHARED = (
-    select(Project.id, Project.default_image)
+    select(Project.id, Project.default_image, Project.default_agent_working_dir)
     .where(Project.created_by == bindparam("owner"), Project.implicit_key == bindparam("url"))
     .where(Project.deleted_at.is_(None))
     .with_for_update(read=True)
@@ -237,7 +258,7 @@ _SHARED = (
 
 
 def _project(connection: Connection, run: RunInput[E], principal: Principal) -> Any:
-    columns = (Project.id, Project.default_image)
+    columns = (Project.id, Project.default_image, Project.default_agent_working_dir)
     if run.project_id is not None:
         # The lock keeps a deletion of the project out, which would not see the new workspace.
         statement = select(*columns).where(Project.id == run.project_id, Project.deleted_at.is_(None))

@@ -27,6 +27,7 @@ from relay_api.schemas import (
     scratch,
     secrets,
     tags,
+    tasks,
     workspaces,
 )
 from relay_api.schemas.examples import EXAMPLES
@@ -51,6 +52,7 @@ MODULES = (
     runs,
     scratch,
     secrets,
+    tasks,
     tags,
     workspaces,
     sign_in,
@@ -74,6 +76,6 @@ def test_every_body_has_an_example():
         if isinstance(each, type) and issubclass(each, common.Input) and each.__module__ == module.__name__
     }
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
-    parts |= {"RepoDefaultsIn", "HealthChange"}
+    parts |= {"RepoDefaultsIn", "HealthChange", "RepoUseIn", "JobIn", "AttemptRepoIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
     assert bodies - parts <= EXAMPLES.keys()
