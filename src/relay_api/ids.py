@@ -87,6 +87,7 @@ WorkspaceId = Annotated[
 SessionId = Annotated[
     UUID, Depends(_in_path(Kind.SESSION, "a run, an execution; a workspace or task stands for its newest session"))
 ]
+WorkspaceItself = Annotated[UUID, Depends(_in_path(Kind.WORKSPACE, "none: only the workspace's own", None))]
 TaskId = Annotated[UUID, Depends(_in_path(Kind.TASK, "a run, workspace, session or execution"))]
 TaskItself = Annotated[UUID, Depends(_in_path(Kind.TASK, "none: only the task's own", None))]
 ProjectId = Annotated[UUID, Depends(_in_path(Kind.PROJECT, "the project's name, or something in the project"))]

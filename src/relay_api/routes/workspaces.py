@@ -7,19 +7,19 @@ from starlette.responses import JSONResponse
 
 from relay_api.dependencies import Creating, Paging, Reader, ServicesDep, Writer
 from relay_api.http.responses import problems
-from relay_api.ids import OfProject, OfTask, WorkspaceId
+from relay_api.ids import OfProject, OfTask, WorkspaceId, WorkspaceItself
 from relay_api.schemas import answers, inputs
 from relay_api.schemas.common import Input
 from relay_api.schemas.executions import ExecutionDetail, ExecutionPage
 from relay_api.schemas.previews import OfPreview
-from relay_api.schemas.workspaces import Deleted, WorkspaceIn, WorkspaceOut, WorkspacePage
+from relay_api.schemas.workspaces import Deleted, WorkspaceChange, WorkspaceIn, WorkspaceOut, WorkspacePage
 from relay_core.domain.vocabulary import WorkspaceState
 from relay_core.store.database import Connection
 from relay_core.store.executions import retry
 from relay_core.store.views import execution_views, workspace_views
 from relay_core.store.views.access import require_workspace
 from relay_core.store.views.lookup import Kind, resolve
-from relay_core.store.workspaces import lane, stop_resume
+from relay_core.store.workspaces import by_hand, lane, stop_resume
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.dev_servers import kill_dev_servers
 from relay_core.store.workspaces.generation import check_generation
@@ -86,6 +86,25 @@ def list_workspace_executions(
     with services.database.connect() as connection:
         found = execution_views.workspace_executions(connection, workspace_id, principal, page)
     return answers.execution_page(found, services.links)
+
+
+@router.patch("/{workspace_id}", responses=problems(404, 409, body=True), summary="Change a workspace")
+def change_workspace(
+    workspace_id: WorkspaceItself, body: WorkspaceChange, services: ServicesDep, principal: Writer
+) -> WorkspaceOut:
+    """Apply a merge patch (RFC 7396): rename it, pin it, archive it, or let its agents run in another directory.
+
+    To archive it also ends its dev servers and queues the archive scripts of its repositories, one after another; a
+    script that fails does not keep the others from running. A stopped workspace is archived without them. While other
+    steps are queued or running: 409 `workspace_busy`.
+    """
+    patch = inputs.workspace_fields(body)
+
+    def apply(connection: Connection) -> WorkspaceOut:
+        by_hand.change(connection, workspace_id, patch, principal)
+        return answers.workspace(workspace_views.workspace(connection, workspace_id, principal), services.links)
+
+    return services.database.transact(apply)
 
 
 @router.delete("/{workspace_id}", status_code=202, responses=problems(404, 409), summary="Delete a workspace")

@@ -8,7 +8,7 @@ from uuid import UUID
 from relay_api.schemas.repos import RepoChange, RepoCreateIn
 from relay_api.schemas.runs import EnvIn, JobIn, RepoUseIn, RunIn, StepIn
 from relay_api.schemas.tasks import AttemptIn
-from relay_api.schemas.workspaces import ProjectChange, WorkspaceIn
+from relay_api.schemas.workspaces import ProjectChange, WorkspaceChange, WorkspaceIn
 from relay_core.domain import session_profiles
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
@@ -167,6 +167,14 @@ def workspace(body: WorkspaceIn, project_id: UUID, settings: Settings, secrets: 
 def agent_dir(path: str | None, field: str) -> str | None:
     """Return the working directory of an agent without needless parts; None: none is asked for."""
     return None if path is None else normal_agent_dir(path, field)
+
+
+def workspace_fields(body: WorkspaceChange) -> dict[str, Any]:
+    """Return the fields of a workspace that a request gives, checked."""
+    given = body.model_dump(exclude_unset=True)
+    if given.get("agent_working_dir") is not None:
+        given["agent_working_dir"] = agent_dir(given["agent_working_dir"], "agent_working_dir")
+    return given
 
 
 def project_fields(body: ProjectChange, settings: Settings) -> dict[str, Any]:

@@ -233,5 +233,5 @@ class EventPayload(Shape):
         description="Of `workspace.divergence_acknowledged`: `repo`, `head_commit` and `recorded_commit` of each clone "
         "that was accepted.",
     )
-    fields: list[str] | None = Field(None, description="Of `project.changed` and `task.changed`: what changed.")
+    fields: list[str] | None = Field(None, description="Of `….changed` of a project, task or workspace.")
     repo_id: UUID | None = Field(None, description="Of `project.changed`: the repository in the project.")

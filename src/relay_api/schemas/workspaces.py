@@ -56,6 +56,20 @@ class WorkspaceIn(Input):
     )
 
 
+class WorkspaceChange(Input):
+    """A merge patch (RFC 7396): what is left out stays, null clears."""
+
+    name: ShortText | None = None
+    agent_working_dir: AgentDir | None = Field(
+        None,
+        description="Of agents that begin a new conversation; null: that of the only repository, else the clones'.",
+    )
+    pinned: bool | None = Field(None, description="A pinned workspace is never removed by itself. Null: it stays.")
+    archived: bool | None = Field(
+        None, description="An archived workspace takes no step but archive scripts. Null: it stays."
+    )
+
+
 class WorkspaceRepoOut(Output):
     """A repository in a workspace."""
 
@@ -179,7 +193,7 @@ class ProjectRepoChange(Input):
 
     setup_script: Script | None = None
     cleanup_script: Script | None = None
-    copy_files: Script | None = None
+    copy_files: CopyFiles | None = None
     parallel_setup_script: bool | None = None
 
 

@@ -8,6 +8,7 @@ import typer
 
 from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
+from relay_cli.changes import Clear, patch
 from relay_cli.client import Api, connect
 from relay_cli.commands import git_acts, git_states, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
@@ -166,6 +167,46 @@ def remove(
     found = [api.call("GET", f"/v1/workspaces/{each}") for each in ids]
     make_sure(f"delete {_named(found)}, with containers and files", yes=yes)
     _delete(api, found, as_json=as_json)
+
+
+@workspace.command("set")
+def set_workspace(  # one parameter for each option
+    workspace_id: WorkspaceId,
+    name: Annotated[str | None, typer.Option(help="Another name.", show_default=False)] = None,
+    working_dir: Annotated[
+        str | None,
+        typer.Option(help="Directory of new agents: NAME of a repository, NAME/directory, or `.`.", show_default=False),
+    ] = None,
+    pin: Annotated[
+        bool | None, typer.Option("--pin/--unpin", help="Keep it from being removed by itself.", show_default=False)
+    ] = None,
+    clear: Clear = None,
+    as_json: Json = False,
+) -> None:
+    """Change a workspace: its name, the directory of its agents, or whether it is pinned.
+
+    Example: relay workspace set 3f2a91bc --name 'second try' --pin
+    """
+    body = patch({"name": name, "agent_working_dir": working_dir, "pinned": pin}, clear, ("name", "agent_working_dir"))
+    changed = connect().call("PATCH", f"/v1/workspaces/{workspace_id}", json=body)
+    output.show(changed if as_json else _fields(changed), as_json=as_json)
+
+
+@workspace.command("archive")
+def archive(
+    workspace_id: WorkspaceId,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it out of the archive.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Archive a workspace: end its dev servers, run its archive scripts, and let nothing else start in it.
+
+    Example: relay workspace archive 3f2a91bc
+    """
+    changed = connect().call("PATCH", f"/v1/workspaces/{workspace_id}", json={"archived": not undo})
+    if as_json:
+        output.show(changed, as_json=True)
+    else:
+        note(f"workspace {short(changed['id'])} is {'archived' if changed['archived'] else 'not archived'}")
 
 
 @workspace.command("prune")

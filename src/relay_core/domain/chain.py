@@ -139,6 +139,19 @@ def _cleanups(repos: Sequence[RepoScripts]) -> list[list[Step]]:
     ]
 
 
+def plan_archive(repos: Sequence[RepoScripts]) -> Action | None:
+    """Return the chain of a workspace that is archived: the archive scripts of its repositories, one after another.
+
+    None: no repository has one.
+    """
+    steps = [
+        script_step(RunReason.ARCHIVE_SCRIPT, repo, repo.archive_script)
+        for repo in repos
+        if repo.archive_script and repo.archive_script.strip()
+    ]
+    return Action(steps[0], _nest([[step] for step in steps[1:]])) if steps else None
+
+
 def next_group(action: Action) -> list[Action]:
     """Return the actions of the group that follows, one for each of its steps; empty at the end of the chain."""
     group = action.following
@@ -162,17 +175,21 @@ def _is_cleanup(group: StepGroup | None) -> bool:
     return group is not None and all(step.run_reason is RunReason.CLEANUP_SCRIPT for step in group.steps)
 
 
+_EACH_BY_ITSELF = frozenset({RunReason.CLEANUP_SCRIPT, RunReason.ARCHIVE_SCRIPT})
+"""Kinds of scripts of which one that fails does not keep those of the other repos from running."""
+
+
 def goes_on(members: Sequence[tuple[RunReason, Status]]) -> bool:
     """Return whether the chain continues after a step group whose executions have all ended.
 
-    A failed step ends the chain, with one exception: after a failed cleanup script, the cleanup scripts of the other
-    repos still run. A killed step always ends the chain.
+    A failed step ends the chain, with one exception: after a failed cleanup or archive script, those of the other repos
+    still run. A killed step always ends the chain.
 
     Args:
         members: run reason and final status of each execution of the group.
     """
     return all(
-        status is Status.COMPLETED or (reason is RunReason.CLEANUP_SCRIPT and status is Status.FAILED)
+        status is Status.COMPLETED or (reason in _EACH_BY_ITSELF and status is Status.FAILED)
         for reason, status in members
     )
 

@@ -55,6 +55,8 @@ class EventKind(StrEnum):
     # events of a workspace
     WORKSPACE_CREATED = "workspace.created"
     """The workspace was created. Payload: `image`, `title`."""
+    WORKSPACE_CHANGED = "workspace.changed"
+    """Name, working directory, pin or archive of the workspace were changed. Payload: `fields`, `by`."""
     WORKSPACE_STATE_REQUESTED = "workspace.state_requested"
     """A client asked for a stop or a resume. Payload: `state`, `by`."""
     WORKSPACE_STATE_CHANGED = "workspace.state_changed"

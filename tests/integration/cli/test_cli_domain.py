@@ -85,3 +85,12 @@ def test_a_task_is_made_started_compared_closed_and_deleted(api: Api, relay: Rel
     assert "with 2 workspaces" in str(relay("task", "rm", identity, code=2).exception)
     assert f"deleted task {identity}" in relay("task", "rm", identity, "--yes").stderr
     assert "add --start" in str(relay("task", "create", "x", "--project", "shop", "--command", "y", code=2).exception)
+
+
+def test_a_workspace_is_renamed_pinned_and_archived(api: Api, relay: Relay):
+    made = api.run()
+    identity = made["workspace_id"][:8]
+    changed = json.loads(relay("workspace", "set", identity, "--name", "Two", "--pin", "--json").stdout)
+    assert (changed["name"], changed["pinned"]) == ("Two", True)
+    assert relay("workspace", "archive", identity, code=2).exception.code == "workspace_busy"
+    assert f"{identity} is not archived" in relay("workspace", "archive", identity, "--undo").stderr

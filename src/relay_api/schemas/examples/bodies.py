@@ -37,6 +37,7 @@ BODIES: dict[str, Any] = {
         "description": "It fails on empty files.",
         "start": {"executor": {"name": "codex"}},
     },
+    "WorkspaceChange": {"name": "Second try", "pinned": True},
     "TaskChange": {"status": "done"},
     "AttemptIn": {"executor": {"name": "codex"}, "repos": [{"repo": "app", "target_branch": "main"}]},
     "SecretIn": {"value": "a value that Relay never shows again"},

@@ -3,7 +3,7 @@
 import pytest
 
 from relay_core.domain.agents.executors import ExecutorChoice
-from relay_core.domain.chain import RepoScripts, goes_on, next_group, plan_run
+from relay_core.domain.chain import RepoScripts, goes_on, next_group, plan_archive, plan_run
 from relay_core.domain.vocabulary import RunReason, Status
 
 EXECUTOR = ExecutorChoice("shell", "true")
@@ -61,8 +61,9 @@ def test_the_agent_runs_in_the_one_repo_or_above_all():
 
 @pytest.mark.parametrize("reason", list(RunReason))
 @pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.KILLED])
-def test_one_failure_ends_the_chain_except_a_cleanup(reason, status):
-    expected = status is Status.COMPLETED or (reason is RunReason.CLEANUP_SCRIPT and status is Status.FAILED)
+def test_one_failure_ends_the_chain_except_a_cleanup_or_an_archive(reason, status):
+    each_by_itself = {RunReason.CLEANUP_SCRIPT, RunReason.ARCHIVE_SCRIPT}
+    expected = status is Status.COMPLETED or (reason in each_by_itself and status is Status.FAILED)
     assert goes_on([(RunReason.SETUP_SCRIPT, Status.COMPLETED), (reason, status)]) is expected
 
 
@@ -77,3 +78,15 @@ def test_only_a_setup_script_is_root_and_only_where_its_repo_says_so():
         roots += [(one.step.run_reason, one.step.repo) for one in group if one.step.as_root]
         group = next_group(group[0])
     assert roots == [("setup_script", "a")]
+
+
+def test_archive_scripts_run_one_after_another_and_each_by_itself():
+    repos = [RepoScripts("a", archive_script="one"), RepoScripts("b"), RepoScripts("c", archive_script="two")]
+    action, steps = plan_archive(repos), []
+    while action is not None:
+        steps.append((action.step.run_reason, action.step.repo, action.step.script))
+        action = next(iter(next_group(action)), None)
+    assert steps == [(RunReason.ARCHIVE_SCRIPT, "a", "one"), (RunReason.ARCHIVE_SCRIPT, "c", "two")]
+    assert plan_archive(repos[1:2]) is None
+    assert goes_on([(RunReason.ARCHIVE_SCRIPT, Status.FAILED)])
+    assert not goes_on([(RunReason.ARCHIVE_SCRIPT, Status.KILLED)])
