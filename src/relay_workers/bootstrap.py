@@ -201,10 +201,12 @@ def _start_with_celery(context: WorkerContext, detached: DetachedTasks, revocati
             clock.start()
         notices.start()
 
-    @worker_shutting_down.connect(weak=False)
-    def shutting_down(**_: Any) -> None:
+    def leave() -> None:
         context.live.let_all_go()
         context.retry_while_silent.stop()
+
+    RelayConsumer.leave_executions = staticmethod(leave)
+    worker_shutting_down.connect(lambda **_: leave(), weak=False)
 
     @worker_shutdown.connect(weak=False)
     def shutdown(**_: Any) -> None:

@@ -6,7 +6,7 @@ worker has connected, is lost, and a worker that assumes it was carried out woul
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import structlog
@@ -86,6 +86,19 @@ class RelayConsumer(Consumer):
 
     intake: ClassVar[Intake] = Intake({})
     """The controller of the queues; the bootstrap sets it."""
+    leave_executions: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
+    """Gives up the executions of this worker, which go on for others; the bootstrap sets it."""
+
+    def start(self) -> None:
+        """Run Celery's main loop. If an error ends it, this worker consumes nothing more: it leaves its executions.
+
+        Celery ends a worker without a main loop only after its executions, which may take hours.
+        """
+        try:
+            super().start()
+        except Exception:
+            type(self).leave_executions()
+            raise
 
     def connect(self) -> Any:
         """Connect to the broker. Celery calls it for each new connection, before it consumes."""
@@ -100,7 +113,10 @@ class RelayConsumer(Consumer):
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Reconnect; if Redis answers but refuses a command, wait `REFUSED_SECONDS` first."""
-        super().on_connection_error_after_connected(exc)
+        try:
+            super().on_connection_error_after_connected(exc)
+        except Exception:  # what is left of the lost connection must not keep the worker from the next one
+            log.exception("a lost connection to the broker could not be closed")
         if isinstance(exc, self.channel_errors):
             time.sleep(REFUSED_SECONDS)
 

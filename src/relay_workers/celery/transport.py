@@ -3,6 +3,9 @@
 In Kombu's own transport, errors of the JSON parser propagate through the worker's main loop: one malformed entry stops
 the worker, and one in `unacked` stops it again at every start. This transport logs and drops such an entry. Nothing is
 lost, because the execution is in Postgres and a periodic task sends its message again.
+
+Celery 5.7 closes a lost connection in two steps, of which the first takes away what Kombu 5.7 needs in the second to
+put messages back. The error ended the worker's main loop if an acknowledgement had failed just before.
 """
 
 from queue import Empty
@@ -30,6 +33,13 @@ class QoS(redis.QoS):
         except Exception:
             log.exception(DROPPED, tag=tag)
             self._remove_from_indices(tag).execute()
+
+    def restore_unacked_once(self, stderr: Any = None) -> None:
+        """Put back all messages that were not acknowledged, or leave that to the sweep of messages; raise nothing."""
+        try:
+            super().restore_unacked_once(stderr)
+        except Exception:
+            log.exception("messages were not put back; a sweep sends them again")
 
 
 class Channel(redis.Channel):
