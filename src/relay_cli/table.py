@@ -171,6 +171,12 @@ ENTRIES = (
     Entry("profile", f"{_AT}profiles:profile", "Session profiles: templates that runs name.", _SETTINGS),
     Entry("secret", f"{_AT}secrets:secret", "Secrets of a project. Its runs get them by name.", _SETTINGS),
     Entry("tag", f"{_AT}tags:tag", "Tags: texts that prompts contain as `@NAME`.", _SETTINGS),
+    Entry(
+        "delegation",
+        f"{_AT}delegations:delegation",
+        "Delegations: what the workspace of a subtask may write, and its parent may not.",
+        _SETTINGS,
+    ),
     Entry("scratch", f"{_AT}scratch:scratch", "Drafts, notes and preferences of yours.", _SETTINGS),
     Entry("token", f"{_AT}tokens:tokens", "Bearer tokens for the API.", _SETTINGS),
     Entry("nodes", f"{_AT}nodes:nodes", "List the nodes that run jobs, with their health.", _SETTINGS),

@@ -127,6 +127,17 @@ def test_work_with_a_message_is_committed_on_its_branch(port):
     assert (again.committed, again.after_head) == (None, state.committed)
 
 
+def test_the_paths_that_a_step_changed_are_told_whether_committed_or_not(port):
+    workspace = port.bench.clone(port.url)
+    change(workspace)
+    (workspace.clone / "src/b.py").rename(workspace.clone / "moved.py")
+    wanted = ["README", "moved.py", "new", "src/a.py", "src/b.py"]
+    state = workspace.after()
+    assert sorted(workspace.changed(state.pinned_commit)) == wanted
+    assert sorted(workspace.changed(workspace.after("a message").after_head)) == wanted
+    assert workspace.changed(port.head) == []
+
+
 def test_what_a_step_did_to_its_clone_is_a_problem_and_no_error(port):
     workspace = port.bench.clone(port.url)
     shutil.rmtree(workspace.clone)

@@ -105,8 +105,22 @@ class Workspace:
         bundled: frozenset[str] = frozenset(),
         run: str | None = None,
     ) -> AfterState:
+        return self.service.after_state(self.request(message, before, mask, bundled, run))
+
+    def changed(self, after: str) -> list[str] | None:
+        """The paths in which a recorded commit differs from the clone's first one."""
+        return self.service.changed_paths(self.request(), after)
+
+    def request(
+        self,
+        message: str | None = None,
+        before: str | None = None,
+        mask: SecretMask | None = None,
+        bundled: frozenset[str] = frozenset(),
+        run: str | None = None,
+    ) -> AfterStateRequest:
         assert self.result is not None
-        request = AfterStateRequest(
+        return AfterStateRequest(
             workspace_id=self.id,
             workspace_dir=self.dir,
             name=self.name,
@@ -122,7 +136,6 @@ class Workspace:
             bundled=bundled,
             run_commit=run,
         )
-        return self.service.after_state(request)
 
 
 @dataclass

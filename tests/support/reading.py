@@ -84,6 +84,9 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/workspaces/{workspace_id}/events": ({}, {"after": "3"}),
     "/v1/workspaces/{workspace_id}/diff": ({},),
     "/v1/workspaces/{workspace_id}/git-state": ({},),
+    "/v1/workspaces/{workspace_id}/delegations": ({}, FAR, {"state": "active"}),
+    "/v1/workspaces/{workspace_id}/scope": ({},),
+    "/v1/delegations": ({}, FAR, {"state": "active"}),
     "/v1/sessions/{session_id}": ({},),
     "/v1/events": ({}, {"after": "{newest}"}),
     "/v1/projects": ({}, FAR, {"default_for": "https://git.example.org/team/app.git"}, {"state": "cloning"}),
@@ -128,6 +131,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
 NO_ROWS_OF_RUNS = {
     "/healthz",
+    "/v1/delegations/{delegation_id}",
     "/v1/images/{image_id}",
     "/v1/images/{image_id}/content",
     "/v1/limits",

@@ -20,6 +20,7 @@ GLOBAL_CURSOR = r"^([0-9]{1,18}-)?[0-9]{1,18}$"
 """A position; or two numbers, the second of which is an event's id: a cursor of an earlier version."""
 COMMIT = r"^[0-9a-f]{7,40}$"
 NOW = "now"
+DELEGATION_NAME = r"^([^./\u0000][^/\u0000]*|\.[^./\u0000][^/\u0000]*|\.\.[^/\u0000]+)$"
 WEB_URL = r"^https?://[^\s\u0000]+$"
 GLOBAL_START = rf"^({NOW}|([0-9]{{1,18}}-)?[0-9]{{1,18}})$"
 
@@ -38,6 +39,7 @@ WORDS = {
     KEY: "must have only letters, digits and . _ ~ : / + = -",
     PAGE: "must be the `next_cursor` of an answer",
     CURSOR: _LAST_ID,
+    DELEGATION_NAME: "must not be `.` or `..`, and must have no slash and no NUL",
     COMMIT: "must be the id of a commit, or its first 7 characters or more: digits and the letters a to f",
     GLOBAL_CURSOR: _LAST_ID,
     GLOBAL_START: f"must be `{NOW}`, `0`, or a cursor: `next_after` of an answer, or the id of an event in a stream",

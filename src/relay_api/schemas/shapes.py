@@ -191,6 +191,27 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`, of `project.clone_failed`, and of "
         "`workspace.not_removed` and `orphan.not_removed`.",
     )
+    paths: list[str] | None = Field(None, description="Of `execution.write_refused`: the first 20.")
+    delegation_id: UUID | None = Field(None, description="Of events of delegations, and so are the next fields.")
+    parent_workspace_id: UUID | None = Field(None, description="Of events of delegations: who has leased.")
+    child_workspace_id: UUID | None = Field(None, description="Of events of delegations: who holds the lease.")
+    rules: list[dict[str, Any]] | None = Field(
+        None, description="Of events of delegations: `repo`, `path` (empty: the whole branch), `permission`."
+    )
+    epoch: int | None = Field(None, description="Of events of delegations.")
+    visibility: str | None = Field(
+        None, description="Of events of delegations: `agent` if the next prompt tells of it, else `control`."
+    )
+    inherited: list[UUID] | None = Field(
+        None, description="Of `delegation.released` and `.reclaimed`: leases that the parent has now."
+    )
+    reclaim_reason: str | None = Field(None, description="Of `delegation.reclaimed`: why.")
+    delegable: list[dict[str, Any]] | None = Field(
+        None, description="Of `workspace.scope_changed`: rules of what it may lease; null: nothing."
+    )
+    denied: list[dict[str, Any]] | None = Field(
+        None, description="Of `workspace.scope_changed`: rules of what it may not write."
+    )
     exit_code: int | None = Field(None, description="Of `execution.completed`, `.failed` and `.killed`.")
     error_reason: str | None = Field(
         None,

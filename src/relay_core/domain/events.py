@@ -37,6 +37,10 @@ class EventKind(StrEnum):
     """The git state of a repository could not be stored completely. Payload: `repo`, `message`, `omitted`."""
     EXECUTION_CLEANUP_SKIPPED = "execution.cleanup_skipped"
     """An agent's turn changed nothing in any clone, so its cleanup scripts do not run. Payload: `message`."""
+    EXECUTION_WRITE_REFUSED = "execution.write_refused"
+    """Relay committed nothing, as some changes are outside of the scope. Payload: `repo`, `paths`, `message`."""
+    DELEGATION_NOTICE_GIVEN = "delegation.notice_given"
+    """The prompt of the agent begins with the news of a reclaimed lease. Payload: `delegation_id`, `message`."""
     EXECUTION_FILES_GIVEN_BACK = "execution.files_given_back"
     """Files that a step left owned by root now belong to the workspace's user. Payload: `files`, `uid`."""
     EXECUTION_LOCKS_REMOVED = "execution.locks_removed"
@@ -91,6 +95,21 @@ class EventKind(StrEnum):
     """The workspace is back at its state before an execution. Payload: `execution_id`, `executions` (ids, in order)."""
     WORKSPACE_REQUEST_DROPPED = "workspace.request_dropped"
     """A stop or a resume that was not carried out, because of a later request. Payload: `why`."""
+    DELEGATION_RESERVED = "delegation.reserved"
+    """A part of what the workspace may write was leased to a workspace of a subtask.
+
+    Payload: `delegation_id`, `name`, `parent_workspace_id`, `child_workspace_id`, `rules`, `epoch`, `visibility`.
+    """
+    DELEGATION_ADOPTED = "delegation.adopted"
+    """That workspace has started to use the lease; the same payload."""
+    DELEGATION_SUB_DELEGATED = "delegation.sub_delegated"
+    """The workspace of a subtask, or one below it, has leased a part of its own lease; same payload."""
+    DELEGATION_RELEASED = "delegation.released"
+    """A client ended the lease; leases of its workspace went to the parent. Payload: the same, `by`, `inherited`."""
+    DELEGATION_RECLAIMED = "delegation.reclaimed"
+    """The lease was taken back; `visibility` is then agent. Payload: the same, `reclaim_reason`, `inherited`."""
+    SCOPE_CHANGED = "workspace.scope_changed"
+    """A client set what the workspace may lease, and what is denied to it. Payload: `delegable`, `denied`, `by`."""
 
     # events of projects, nodes and credentials, and of containers that belong to no row; `workspace_id` is null
     PROJECT_STATE_CHANGED = "project.state_changed"

@@ -119,6 +119,7 @@ ADVICE: Final = {
         "a step that ran as root replaced `/bin/sh`."
     ),
     Reason.WORKSPACE_GONE: "Start a new run.",
+    Reason.DELEGATION_CORRUPT: "Mend the record that the message names, or restore it from a backup.",
     Reason.TIMEOUT: "Raise the limit, or find out what hangs.",
     Reason.NO_OUTPUT: "Raise the limit, or find out what hangs.",
     Reason.LOG_LIMIT: "Raise the limit, or write less.",

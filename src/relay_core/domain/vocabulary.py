@@ -131,6 +131,8 @@ class Reason(StrEnum):
     """`relay.toml` of the repository has a fault, or asks for what the server or node does not allow."""
     START_FAILED = "start_failed"
     WORKSPACE_GONE = "workspace_gone"
+    DELEGATION_CORRUPT = "delegation_corrupt"
+    """A record of a delegation of the workspace cannot be read, so Relay does not know what may be written."""
     # a limit was exceeded
     TIMEOUT = "timeout"
     NO_OUTPUT = "no_output"

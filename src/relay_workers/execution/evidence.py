@@ -26,6 +26,7 @@ from relay_workers.execution.repo_states import after_state_columns, head_column
 from relay_workers.execution.running_step import RunningStep
 from relay_workers.execution.step_finisher import StepEnd
 from relay_workers.execution.verdict import agent_transition, transition_of, was_stopped
+from relay_workers.execution.write_scope import record_within, scope_of
 from relay_workers.git.port import Git
 from relay_workers.git.sandbox.file_owners import give_back
 from relay_workers.git.sandbox.locks import remove_dead_locks
@@ -105,17 +106,19 @@ class EvidenceCollector:
         states: dict[UUID, Mapping[str, Any]] = {}
         events: list[EvidenceEvent] = []
         heads = self._git.heads(workspace.directory, workspace.repo_names)
+        scope = scope_of(self._database, workspace.row) if claimed.run_reason in PINNED else None
         for repo in workspace.row.repos:
             states[repo.repo_id] = head_columns(heads[repo.name], mask)
             if claimed.run_reason not in PINNED:
                 continue
             try:
                 request = after_state_request(self._database, claimed, workspace, repo, mask, message)
-                after = self._git.after_state(request)
+                recorded = record_within(self._git, request, scope, repo)
             except RelayError as error:
                 states[repo.repo_id] = {**states[repo.repo_id], "problem": mask.text(str(error))}
             else:
-                states[repo.repo_id] = after_state_columns(after, mask)
+                states[repo.repo_id] = after_state_columns(recorded.state, mask)
+                events += [recorded.refused] if recorded.refused else []
             problem = states[repo.repo_id]["problem"]
             if problem:
                 omitted = (states[repo.repo_id].get("stat") or {}).get("omitted", [])[:_EVENT_PATHS]

@@ -8,6 +8,7 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import AgentStep, CloneStep, GitStep
 from relay_core.domain.uploaded_images import with_images
 from relay_core.domain.vocabulary import Reason
+from relay_core.store.delegations import notices
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import sessions
@@ -15,6 +16,7 @@ from relay_workers.agents.port import StepPlan, TurnRequest
 from relay_workers.agents.registry import get_executor
 from relay_workers.execution.step_place import step_uid
 from relay_workers.execution.workspace import WorkspaceHandle
+from relay_workers.execution.write_scope import with_notices
 
 
 def plan_step(
@@ -37,6 +39,10 @@ def plan_step(
     if not isinstance(step, AgentStep):
         return StepPlan(script=step.script.encode(), stdin=b"", env={})
     choice = executor_choice(step)
+    if workspace.row.delegates:
+        with database.begin() as connection:
+            told = notices.take(connection, claimed.workspace_id, claimed.execution_id, claimed.fence)
+        step = replace(step, prompt=with_notices(told, step.prompt))
     try:
         request = turn_request(database, claimed, step, workspace)
         prompt = with_images(request.prompt, images)

@@ -6,14 +6,16 @@ from pathlib import Path
 from threading import Event
 from uuid import UUID
 
-from relay_core.domain.errors import StepFailed
+from relay_core.domain.child_sight import Sight
+from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import Reason, WorkspaceState
 from relay_core.store import events
+from relay_core.store.delegations import reconcile
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation, workspace_row
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
-from relay_workers.containers.port import Containers
+from relay_workers.containers.port import Containers, EngineUnavailable
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.git.port import Head
 from relay_workers.ownership.disk_cap import DiskCap
@@ -90,7 +92,7 @@ class Workspaces:
 
         Raises:
             StepFailed: `workspace_gone`: it was never prepared, or its directory is gone. In the second case the
-                workspace is also marked as failed.
+                workspace is also marked as failed. `delegation_corrupt`: a record of a delegation cannot be read.
         """
         row = self.row(workspace_id)
         directory = self.directory(workspace_id)
@@ -99,6 +101,8 @@ class Workspaces:
         if not directory.is_dir():
             self._give_up(workspace_id, f"its directory is gone from node {row.node_id}")
             raise StepFailed(Reason.WORKSPACE_GONE, "the workspace's directory is gone; start a new run")
+        if row.delegates:
+            self._reconcile_delegations(row)
         return WorkspaceHandle(row, row.container_id, directory, row.uid)
 
     def open(self, workspace_id: UUID, cancelled: Event) -> WorkspaceHandle:
@@ -127,6 +131,28 @@ class Workspaces:
                 preparation.set_state(connection, workspace_id, WorkspaceState.RUNNING)
                 events.append(connection, workspace_id, EventKind.WORKSPACE_CONTAINER_RESTARTED, {"found": "stopped"})
         return handle
+
+    def _reconcile_delegations(self, row: WorkspaceRow) -> None:
+        """Adopt the workspace's lease and reclaim those that its children cannot use any more."""
+        with self._database.connect() as connection:
+            here = reconcile.containers_here(connection, row.id, row.node_id)
+        sights = {child: self._sight(container) for child, container in here.items()}
+        try:
+            with self._database.begin() as connection:
+                reconcile.reconcile(connection, row.id, sights)
+        except Conflict as error:
+            raise StepFailed(Reason.DELEGATION_CORRUPT, str(error)) from error
+
+    def _sight(self, container_id: str) -> Sight:
+        try:
+            if self._containers.answers(container_id):
+                return Sight.RUNNING
+            state = self._containers.inspect(container_id)
+        except EngineUnavailable:
+            return Sight.SILENT
+        if not state.exists:
+            return Sight.ABSENT
+        return Sight.RUNNING if state.running else Sight.STOPPED
 
     def _give_up(self, workspace_id: UUID, why: str) -> None:
         with self._database.begin() as connection:

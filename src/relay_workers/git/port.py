@@ -311,6 +311,13 @@ class Git(Protocol):
         Never raises because of the clone's content: `AfterState.problem` explains what could not be recorded.
         """
 
+    def changed_paths(self, request: AfterStateRequest, after: str) -> list[str] | None:
+        """Return the paths in which a recorded commit differs from HEAD before the step; None if they are unknown.
+
+        They are unknown if there are too many, or a commit is missing. If HEAD before the step is not known, the commit
+        is compared with the one from which the workspace's branch started.
+        """
+
     def branch_at(self, request: PushRequest) -> str:
         """Return the commit to which the branch of a push points at the remote; empty if there is no such branch.
 

@@ -35,6 +35,9 @@ from relay_workers.git.sandbox.make_clone import Cloner
 from relay_workers.git.sandbox.merge import Merger
 from relay_workers.git.sandbox.reset import Resetter
 
+_MOST_PATH_BYTES = 8 << 20
+"""Most bytes of the names of changed files; more are not compared with a scope."""
+
 
 class GitService:
     """Implements the interface `Git` with the program git. Thread-safe.
@@ -81,6 +84,16 @@ class GitService:
     def after_state(self, request: AfterStateRequest) -> AfterState:
         """Record the state of a clone after a step, after a commit if one is requested; see `Git.after_state`."""
         return self._recorder.record(request)
+
+    def changed_paths(self, request: AfterStateRequest, after: str) -> list[str] | None:
+        """Return the paths that a step has changed up to a recorded commit; see `Git.changed_paths`."""
+        store = Store(self._settings, request.workspace_id, request.name)
+        before = request.before_commit
+        base = before if before and store.has(before) else request.base_commit
+        try:
+            return store.changed_paths(base, after, _MOST_PATH_BYTES)
+        except StepFailed:
+            return None
 
     def branch_at(self, request: PushRequest) -> str:
         """Return the commit of a push's branch at the remote; see `Git.branch_at`."""

@@ -111,6 +111,11 @@ class FakeGit:
         """Return the git state of a clone after a step, and commit its changes if asked to (`Git.after_state`)."""
         return self._serve("after_state", lambda: self._after_state(request))
 
+    def changed_paths(self, request: AfterStateRequest, after: str) -> list[str] | None:
+        """Return the paths in which a commit differs from HEAD before the step (`Git.changed_paths`)."""
+        before, files = self._commits[request.before_commit or request.base_commit], self._commits[after]
+        return sorted(name for name in {*before, *files} if before.get(name) != files.get(name))
+
     def branch_at(self, request: PushRequest) -> str:
         """Return the commit of a branch of a remote (`Git.branch_at`)."""
         return self._serve("branch_at", lambda: self._branches(request).get(request.branch, ""))

@@ -253,6 +253,7 @@ def test_concurrent_copies_create_once(api: Api):
     assert count(api) == 1
 
 
+@pytest.mark.proves("T004-21")
 def test_a_further_step_waits_for_the_lane(api: Api, database: Database):
     worker = Worker(database)
     made = api.run(repos=[{**RUN["repos"][0], "cleanup_script": "true"}])

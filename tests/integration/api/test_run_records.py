@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -163,3 +164,16 @@ def test_a_followed_run_ends_with_how_it_ended(api: Api, worker: Worker) -> None
         "message": "too late",
         "exit_code": None,
     }
+
+
+@pytest.mark.proves("T004-20")
+def test_two_changes_of_a_run_at_once_both_stay(api: Api):
+    """Each names other keys; a merge under the lock of the row keeps those of the other one."""
+    path = f"/v1/runs/{api.run()['run_id']}"
+    for number in range(5):
+        changes = [{"metadata": {"a": number}}, {"metadata": {"b": number}}, {"labels": {"x": str(number)}}]
+        with ThreadPoolExecutor(3) as pool:
+            answers = list(pool.map(lambda change: api.patch(path, change), changes))
+        assert {answer.status_code for answer in answers} == {200}
+        found = api.get(path).json()
+        assert (found["metadata"], found["labels"]) == ({"a": number, "b": number}, {"x": str(number)})

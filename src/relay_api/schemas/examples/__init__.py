@@ -4,6 +4,7 @@ from typing import Any
 
 from relay_api.schemas.examples.administration import ADMINISTRATION
 from relay_api.schemas.examples.bodies import BODIES
+from relay_api.schemas.examples.delegations import DELEGATIONS
 from relay_api.schemas.examples.executions import EXECUTIONS
 from relay_api.schemas.examples.git_states import GIT_STATES
 from relay_api.schemas.examples.merges import MERGES
@@ -22,4 +23,5 @@ EXAMPLES: dict[str, Any] = {
     **ADMINISTRATION,
     **SHARED,
     **GIT_STATES,
+    **DELEGATIONS,
 }

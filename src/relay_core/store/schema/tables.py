@@ -6,6 +6,7 @@ Names follow the domain model. Bytes are ``bytea``; every time is ``timestamptz`
 from relay_core.store.schema.access_tables import IdempotencyKey, PageSession, SignInCode, Token
 from relay_core.store.schema.admission_tables import AdmissionTurn, RunLimit
 from relay_core.store.schema.base import Base
+from relay_core.store.schema.delegation_tables import ScopeDelegation, WorkspaceScope
 from relay_core.store.schema.execution_tables import (
     CodingAgentTurn,
     ConversationEntry,
@@ -66,6 +67,7 @@ __all__ = [
     "Run",
     "RunLimit",
     "RuntimeNode",
+    "ScopeDelegation",
     "Scratch",
     "Session",
     "SignInCode",
@@ -77,5 +79,6 @@ __all__ = [
     "Workspace",
     "WorkspaceEnvironment",
     "WorkspaceRepo",
+    "WorkspaceScope",
     "WorkspaceSecret",
 ]

@@ -15,11 +15,13 @@ from relay_core.store.projects import secrets
 from relay_core.store.projects.secrets import GivenValue, UsedSecret
 from relay_core.store.schema.tables import (
     GivenSecret,
+    ScopeDelegation,
     Session,
     Task,
     Workspace,
     WorkspaceEnvironment,
     WorkspaceRepo,
+    WorkspaceScope,
     WorkspaceSecret,
 )
 
@@ -71,6 +73,8 @@ class WorkspaceRow:
     """Run reasons of the executions that get the secrets; others do not see them."""
     executor: ExecutorChoice
     """Executor of the workspace's latest session, as stored; it must be checked before its use."""
+    delegates: bool = False
+    """Whether it has, had or has given a delegation, or was given a scope (`store.delegations`)."""
 
     @property
     def prepared(self) -> bool:
@@ -89,6 +93,11 @@ _WITH_WHAT_IT_HAS = (
         _belongs(WorkspaceEnvironment).label("has_environment"),
         _belongs(WorkspaceSecret).label("has_secrets"),
         _belongs(GivenSecret).label("was_given"),
+        (
+            exists().where(WorkspaceScope.workspace_id == Workspace.id)
+            | exists().where(ScopeDelegation.parent_workspace_id == Workspace.id)
+            | exists().where(ScopeDelegation.child_workspace_id == Workspace.id)
+        ).label("delegates"),
         select(Session.executor_config)
         .where(Session.workspace_id == Workspace.id)
         .order_by(Session.created_at.desc())
@@ -147,4 +156,5 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         given_secrets=secrets.given(connection, workspace_id) if row["was_given"] else [],
         secrets_in=frozenset(row["secrets_in"]),
         executor=executor_from_json(row["executor_config"] or {}),
+        delegates=row["delegates"],
     )

@@ -111,6 +111,24 @@ class Store:
         except DeadlinePassed as error:
             raise StepFailed(Reason.INTERNAL_ERROR, "the search for an ancestor took too long") from error
 
+    def changed_paths(self, base: str, after: str, max_bytes: int) -> list[str] | None:
+        """Return the paths in which two commits differ, both names of a renamed file; None if they are too many.
+
+        Raises:
+            StepFailed: reason ``internal_error``: a commit is missing, or git ran out of time or memory.
+        """
+        argv = ("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--end-of-options", base, after, "--")
+        job = GitJob(argv, git_dir=self.path, memory_bytes=self._settings.git_host_memory_bytes, output_limit=max_bytes)
+        try:
+            result = run_git(job, self._deadline())
+        except DeadlinePassed as error:
+            raise StepFailed(Reason.INTERNAL_ERROR, "the comparison of two commits took too long") from error
+        if result.truncated:
+            return None
+        if result.exit_code:
+            raise StepFailed(Reason.INTERNAL_ERROR, f"two commits cannot be compared: {result.message[:300]}")
+        return [path.decode("utf-8", "surrogateescape") for path in result.output.split(b"\0") if path]
+
     def pin(self, execution_id: UUID, commit: str) -> None:
         """Create the ref ``refs/relay/<execution id>`` for a commit, so that git keeps the commit.
 

@@ -11,6 +11,7 @@ from relay_api.schemas import (
     agents,
     common,
     conversations,
+    delegations,
     executions,
     git_acts,
     git_states,
@@ -37,6 +38,7 @@ MODULES = (
     agents,
     common,
     conversations,
+    delegations,
     executions,
     git_acts,
     images,
@@ -78,4 +80,5 @@ def test_every_body_has_an_example():
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
     parts |= {"RepoDefaultsIn", "HealthChange", "RepoUseIn", "JobIn", "AttemptRepoIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
+    parts |= {"ScopeRuleIn"}
     assert bodies - parts <= EXAMPLES.keys()
