@@ -119,6 +119,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/agents": ({}, {"project_id": "{project_name}"}),
     "/v1/mirrors": ({}, FAR, {"project_id": "{project}"}, {"node_id": "node-1"}),
     "/v1/nodes": ({},),
+    "/v1/nodes/{node_id}": ({},),
     "/metrics": ({},),
     "/": ({}, FAR, {"q": "login"}, {"q": "nowhere"}, {"state": "running"}, {"label": "team=web"}, {"repo": "tool"}),
     "/fleet": ({},),
@@ -135,6 +136,7 @@ NO_ROWS_OF_RUNS = {
     "/v1/images/{image_id}",
     "/v1/images/{image_id}/content",
     "/v1/limits",
+    "/v1/pools",
     "/v1/merges/{merge_id}",
     "/v1/mirrors",
     "/v1/nodes/{node_id}/events",
@@ -175,7 +177,7 @@ def places(database: Database, owner: str) -> Places:
         found = text(
             """
             SELECT r.id AS run_id, e.id AS execution_id, e.id AS operation_id, r.workspace_id, r.session_id, r.project_id,
-              r.project_id AS project, p.name AS project_name, w.task_id, r.created_at,
+              r.project_id AS project, p.name AS project_name, w.task_id, w.node_id, r.created_at,
               (SELECT x.repo_id FROM workspace_repos x WHERE x.workspace_id = w.id LIMIT 1) AS repo_id
             FROM (
               SELECT * FROM runs WHERE owner = :owner AND status = 'completed' ORDER BY created_at
