@@ -11,10 +11,11 @@ from relay_api.ids import OfProject, OfWorkspace, WorkspaceId
 from relay_api.schemas import answers
 from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.merges import MergeIn, MergeOut, MergePage, MergePreviewIn, MergePreviewOut, RebaseIn
+from relay_core.domain.forges import Forges
 from relay_core.domain.short_id import PATTERN
 from relay_core.domain.vocabulary import MergeKind, MergeMethod, MergeStatus
 from relay_core.store.database import Connection
-from relay_core.store.merges import requests, views
+from relay_core.store.merges import pull_requests, requests, views
 from relay_core.store.merges.requests import MergeRequest
 from relay_core.store.merges.views import MergeFilter
 from relay_core.store.views import execution_views
@@ -41,9 +42,9 @@ def preview_merge(
 
     Conflicts are not known before the merge's turn comes: its execution then fails as `merge_conflict`.
     """
-    wanted = _request(body or MergePreviewIn())
+    wanted, forges = _request(body or MergePreviewIn()), Forges(services.settings.forges)
     with services.database.connect() as connection:
-        return MergePreviewOut.model_validate(requests.preview(connection, workspace_id, wanted, principal))
+        return MergePreviewOut.model_validate(requests.preview(connection, workspace_id, wanted, principal, forges))
 
 
 @router.post(
@@ -55,6 +56,7 @@ def preview_merge(
 )
 def merge_workspace(
     workspace_id: WorkspaceId,
+    services: ServicesDep,
     principal: Writer,
     creating: Creating,
     body: MergeIn | None = None,
@@ -64,12 +66,15 @@ def merge_workspace(
     Uncommitted changes are not merged. The commit is made outside of the clone, which is only read. If both sides
     changed the same lines, the execution fails as `merge_conflict`, `conflicts` names the files, and nothing has
     changed. The task is `done` once the target branch has the commit.
+
+    The kind `pr` pushes the workspace's branch and opens a pull request (at GitLab a merge request) with the token in
+    the project's secret. Relay asks its host for the status until it is merged, which makes the task `done`.
     """
     body = body or MergeIn()
-    wanted = _request(body)
+    wanted, forges = _request(body), Forges(services.settings.forges)
 
     def create(connection: Connection) -> MergeOut:
-        new = requests.add_merge(connection, workspace_id, wanted, principal)
+        new = requests.add_merge(connection, workspace_id, wanted, principal, forges)
         return MergeOut(**views.get(connection, new, principal))
 
     return creating.answer(principal, body, 202, create)
@@ -126,6 +131,20 @@ def get_merge(merge_id: MergeId, services: ServicesDep, principal: Reader) -> Me
         return MergeOut(**views.get(connection, found, principal))
 
 
+@router.post("/merges/{merge_id}/refresh", status_code=202, responses=problems(404), summary="Ask for a pull request")
+def refresh_merge(merge_id: MergeId, services: ServicesDep, principal: Writer) -> MergeOut:
+    """Let a worker ask the host of a pull request for its status within seconds, also of a closed one.
+
+    Nothing changes for a merge without a pull request, and for one that is merged.
+    """
+
+    def ask(connection: Connection) -> MergeOut:
+        found = views.resolve(connection, merge_id, principal, "path.merge_id")
+        return MergeOut(**pull_requests.ask_soon(connection, found, principal))
+
+    return services.database.transact(ask)
+
+
 def _request(body: MergePreviewIn) -> MergeRequest:
     return MergeRequest(
         repo=body.repo,
@@ -134,4 +153,5 @@ def _request(body: MergePreviewIn) -> MergeRequest:
         method=MergeMethod(body.method),
         message=body.message,
         generation=body.generation if isinstance(body, MergeIn) else None,
+        token_secret=body.token_secret if isinstance(body, MergeIn) else None,
     )

@@ -1,12 +1,13 @@
 """Schemas of merges and rebases."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from relay_api.schemas.common import BranchText, Input, NextCursor, Output, Prompt, ShortText
+from relay_api.schemas.patterns import VARIABLE
 from relay_core.domain.vocabulary import MergeKind, MergeMethod, MergeStatus
 
 
@@ -17,12 +18,17 @@ class MergePreviewIn(Input):
     target_branch: BranchText | None = Field(
         None, description="Branch of the remote; null: the target branch of the workspace."
     )
-    kind: Literal["direct"] = Field("direct", description="`direct`: Relay pushes a commit to the target branch.")
+    kind: Literal["direct", "pr"] = Field(
+        "direct",
+        description="`direct`: Relay pushes a commit to the target branch; `pr`: it opens a pull request.",
+    )
     method: Literal["squash", "merge"] = Field(
         "squash", description="`squash`: one commit with all changes; `merge`: a commit with two parents."
     )
     message: Prompt | None = Field(
-        None, description="Message of the commit; null: made of the task's title and description."
+        None,
+        description="Message of the commit, or title and text of the pull request; null: made of the task's title and "
+        "description.",
     )
 
 
@@ -31,6 +37,10 @@ class MergeIn(MergePreviewIn):
 
     generation: ShortText | None = Field(
         None, description="Of a preview: if anything has changed since, the answer is 409 `stale_generation`."
+    )
+    token_secret: Annotated[str, StringConstraints(max_length=255, pattern=VARIABLE)] | None = Field(
+        None,
+        description="Of `pr`: name of the project's secret with the token; null: `GITHUB_TOKEN` or `GITLAB_TOKEN`.",
     )
 
 

@@ -181,7 +181,7 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`: the execution's; of `task.status_changed`: "
         "the task's.",
     )
-    merge_id: UUID | None = Field(None, description="Of `merge.merged`.")
+    merge_id: UUID | None = Field(None, description="Of `merge.opened` and `merge.merged`.")
     target_branch: str | None = Field(None, description="Of `merge.merged`: the branch that has the work.")
     merge_commit: str | None = Field(None, description="Of `merge.merged`: the commit by which it got it.")
     project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
@@ -218,7 +218,9 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`, of `workspace.state_changed` and of "
         "`project.clone_failed`: the reason as a sentence for people.",
     )
-    url: str | None = Field(None, description="Of `dev_server.ready`: address on the node's loopback.")
+    url: str | None = Field(
+        None, description="Of `dev_server.ready`: address on the node's loopback; of `merge.opened`: the pull request."
+    )
     image: str | None = Field(None, description="Of `workspace.created`.")
     title: str | None = Field(None, description="Of `workspace.created`.")
     state: str | None = Field(

@@ -1,4 +1,4 @@
-"""`relay merge create | preview | list | show`: work of workspaces that gets into target branches."""
+"""`relay merge create | preview | list | show | refresh`: work of workspaces that gets into target branches."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -39,20 +39,30 @@ def create(
     target: Target = None,
     method: Method = "squash",
     message: Message = None,
+    pull_request: Annotated[
+        bool, typer.Option("--pr", help="Open a pull request instead, with the token in the project's secret.")
+    ] = False,
+    token_secret: Annotated[
+        str | None,
+        typer.Option(help="With --pr: name of that secret; without it GITHUB_TOKEN or GITLAB_TOKEN."),
+    ] = None,
     generation: Annotated[
         str | None, typer.Option(help="Of `relay merge preview`: merge only if nothing has changed since.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--detach", help="Follow it to its end (default), or return.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Merge the commits of a workspace into its target branch, and push that branch to the remote.
+    """Merge the commits of a workspace into its target branch and push that, or open a pull request.
 
     On a conflict nothing changes, and the text names the files.
 
     Example: relay merge create 3f2a91bc --method squash
+
+    Example: relay merge create 3f2a91bc --pr
     """
     api = connect()
-    body = {**_body(repo, target, method, message), "generation": generation}
+    body = {**_body(repo, target, method, message), "generation": generation, "token_secret": token_secret}
+    body["kind"] = "pr" if pull_request else "direct"
     asked = api.call("POST", f"/v1/workspaces/{workspace}/merge", json=body)
     if wait:
         go_on(api, asked["run_id"], wait=True, as_json=as_json)
@@ -119,6 +129,19 @@ def show(
     Example: relay merge show 3f2a91bc
     """
     found = connect().call("GET", f"/v1/merges/{merge_id}")
+    output.show(found if as_json else _fields(found), as_json=as_json)
+
+
+@merge.command("refresh")
+def refresh(
+    merge_id: Annotated[str, typer.Argument(help="Id of a merge; see `relay merge list`.", show_default=False)],
+    as_json: Json = False,
+) -> None:
+    """Let a worker ask the host of a pull request for its status within seconds, also of a closed one.
+
+    Example: relay merge refresh 3f2a91bc
+    """
+    found = connect().call("POST", f"/v1/merges/{merge_id}/refresh")
     output.show(found if as_json else _fields(found), as_json=as_json)
 
 

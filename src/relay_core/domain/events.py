@@ -45,6 +45,8 @@ class EventKind(StrEnum):
     """Files that a step left owned by root now belong to the workspace's user. Payload: `files`, `uid`."""
     EXECUTION_LOCKS_REMOVED = "execution.locks_removed"
     """Lock files that killed git processes had left were removed. Payload: `repo`, `files`."""
+    MERGE_OPENED = "merge.opened"
+    """A pull request is open. Payload: `merge_id`, `url`."""
     MERGE_MERGED = "merge.merged"
     """The target branch has the work. Payload: `merge_id`, `repo`, `target_branch`, `merge_commit`."""
     EXECUTION_COMPLETED = "execution.completed"

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from relay_core.domain.forges import Forges
 from relay_core.domain.git.excludes import DEFAULT_EXCLUDES
 from relay_core.domain.git.url import RemotePolicy
 from relay_core.settings.base import SettingsGroup, Words
@@ -122,6 +123,22 @@ class GitSettings(SettingsGroup):
         "execution names them. A `.gitignore` of the repository decides first (`!dist/` takes files in again), and "
         "files that git tracks are never left out. `none` leaves nothing out.",
     )
+
+    forges: Words = Field(
+        (),
+        description="Hosts of remotes whose pull requests Relay can open, and their APIs: `HOST=KIND:API_URL` each, "
+        "with the kind `github` or `gitlab`, such as `git.example.org=gitlab:https://git.example.org/api/v4`; `file` "
+        "stands for local remotes. github.com and gitlab.com are known.",
+    )
+    pull_request_poll_seconds: float = Field(
+        60.0, ge=1, le=86400, description="Seconds between two questions about the status of one open pull request."
+    )
+
+    @field_validator("forges")
+    @classmethod
+    def _known_kinds(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        Forges(entries)
+        return entries
 
     @property
     def excludes(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from relay_core.domain.forges import Forges
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.claim import Claimed
@@ -21,6 +22,7 @@ from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.project_clone import ProjectClone
+from relay_workers.execution.pull_request_act import Tokens
 from relay_workers.execution.runner import Runner, Step
 from relay_workers.execution.running_step import StepOutputs
 from relay_workers.execution.secret_refresh import SecretRefresh
@@ -146,11 +148,17 @@ def make_git_acts(context: WorkerContext, mirrors: MirrorFetches) -> GitActs:
         _workspaces(context),
         context.git,
         mirrors,
+        make_tokens(context),
         context.database,
         context.secrets,
         context.leases,
         _open_log(context),
     )
+
+
+def make_tokens(context: WorkerContext) -> Tokens:
+    """Build the reader of tokens for hosts of pull requests."""
+    return Tokens(context.database, context.secrets, Forges(context.settings.forges))
 
 
 def _open_log(context: WorkerContext) -> OpenLog:

@@ -11,6 +11,7 @@ from relay_core.domain import execution as machine
 from relay_core.domain.errors import Stale, StepFailed
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.step import MergeStep, PushStep, RebaseStep, ResetStep
+from relay_core.domain.vocabulary import MergeKind
 from relay_core.secret_box import SecretBox
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.executions.finish import Evidence
@@ -21,6 +22,7 @@ from relay_workers.execution.git_work import GitWork, States
 from relay_workers.execution.merge_act import merge
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome, as_failure, end_of
+from relay_workers.execution.pull_request_act import Tokens, open_pull_request
 from relay_workers.execution.push_act import push
 from relay_workers.execution.rebase_act import rebase
 from relay_workers.execution.reset_act import reset
@@ -40,6 +42,7 @@ class GitActs:
         workspaces: rows and directories of workspaces.
         git: carries out the acts.
         mirrors: fetches the target branches of merges and rebases.
+        tokens: the tokens for hosts of pull requests.
         database: stores the HEAD commits before the act.
         secrets: decrypts the values to mask.
         leases: confirm that this worker owns the execution, before clones are changed.
@@ -49,6 +52,7 @@ class GitActs:
     workspaces: Workspaces
     git: Git
     mirrors: MirrorFetches
+    tokens: Tokens
     database: Database
     secrets: SecretBox
     leases: Leases
@@ -90,6 +94,8 @@ class GitActs:
             return lambda: push(work, step)
         if isinstance(step, ResetStep):
             return lambda: reset(work, step, self.leases)
+        if isinstance(step, MergeStep) and step.kind is MergeKind.PR:
+            return lambda: open_pull_request(work, step, self.leases, self.tokens)
         if isinstance(step, MergeStep):
             return lambda: merge(work, step, self.mirrors, self.leases)
         if isinstance(step, RebaseStep):

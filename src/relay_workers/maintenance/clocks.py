@@ -10,7 +10,7 @@ from functools import partial
 from uuid import UUID
 
 from relay_workers.execution import git_watch, secret_refresh
-from relay_workers.execution.assembly import make_git_watch, make_partial_evidence
+from relay_workers.execution.assembly import make_git_watch, make_partial_evidence, make_tokens
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import (
@@ -34,6 +34,7 @@ from relay_workers.maintenance.divergence_sweep import DivergenceSweep
 from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.leftovers import Leftovers
 from relay_workers.maintenance.mirror_purges import MirrorPurges
+from relay_workers.maintenance.pull_requests import PullRequests
 from relay_workers.maintenance.reaper import Reaper
 from relay_workers.maintenance.sweep_turns import SweepTurns
 from relay_workers.maintenance.ticker import Ticker
@@ -84,11 +85,13 @@ def _database_clocks(context: WorkerContext, turns: SweepTurns) -> list[Ticker]:
     log_ends = partial(stored_ends, context.logs)
     reaper = Reaper(database, context.claimant.owner, settings.presence, log_ends, context.live_logs)
     refresh = secret_refresh.SecretRefresh(database, context.secrets, context.live)
+    asked = PullRequests(database, make_tokens(context), settings.pull_request_poll_seconds)
     upkeep = partial(database_upkeep.sweep, database, settings, metrics)
     return [
         turns.clock("messages", partial(requeue.sweep, database, dispatcher, metrics)),
         turns.clock("reaper", lambda: metrics.swept("lost_run", reaper.sweep())),
         turns.clock("upkeep", upkeep),
+        turns.clock("pull_requests", lambda: metrics.swept("pull_requests", asked.sweep())),
         Ticker("watchdog", pump_watchdog.WATCHDOG_SECONDS, partial(pump_watchdog.check, context.pump)),
         Ticker("secrets", secret_refresh.LOOK_SECONDS, refresh.sweep),
     ]

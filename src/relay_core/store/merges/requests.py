@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, InvalidInput
+from relay_core.domain.forges import Forges
 from relay_core.domain.git.branch_name import is_valid_branch
 from relay_core.domain.merging import message_of
 from relay_core.domain.step import MergeStep, RebaseStep
@@ -87,15 +88,20 @@ class _Place:
     task_status: TaskStatus
 
 
-def preview(connection: Connection, workspace_id: UUID, request: MergeRequest, principal: Principal) -> MergePreview:
+def preview(
+    connection: Connection, workspace_id: UUID, request: MergeRequest, principal: Principal, forges: Forges
+) -> MergePreview:
     """Return what a merge would do now. Nothing changes.
 
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
-        InvalidInput: there is no such repository, or the branch is no name for one.
+        InvalidInput: there is no such repository, the branch is no name for one, or a pull request is asked for and
+            the API of the remote's host is not known.
     """
     found = condition.read_for(connection, workspace_id, principal)
     place = _place(connection, workspace_id, request)
+    if request.kind is MergeKind.PR:
+        forges.place_of(place.url)
     state = _latest_state(connection, place)
     waits = _lane(connection, workspace_id)
     blockers = _blockers(connection, place, request)
@@ -120,12 +126,14 @@ def preview(connection: Connection, workspace_id: UUID, request: MergeRequest, p
     )
 
 
-def add_merge(connection: Connection, workspace_id: UUID, request: MergeRequest, principal: Principal) -> UUID:
+def add_merge(
+    connection: Connection, workspace_id: UUID, request: MergeRequest, principal: Principal, forges: Forges
+) -> UUID:
     """Queue a merge; return its id.
 
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
-        InvalidInput: there is no such repository, or the branch is no name for one.
+        InvalidInput: as `preview`.
         Conflict: `stale_generation`: something has changed since the preview. `target_branch_missing`,
             `merge_pending`, `pull_request_open`: what stands in the way. Or the workspace accepts no step now
             (`add_step.queue_step`).
@@ -133,6 +141,8 @@ def add_merge(connection: Connection, workspace_id: UUID, request: MergeRequest,
     condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
     place = _place(connection, workspace_id, request)
+    if request.kind is MergeKind.PR:
+        forges.place_of(place.url)
     if request.generation is not None and request.generation != _generation(connection, place):
         message = "the workspace or its merges have changed since the preview; ask for a new one, and look at it"
         raise Conflict(message, code="stale_generation")

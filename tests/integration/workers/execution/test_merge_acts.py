@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 
 from relay_core.domain import execution as machine
 from relay_core.domain.errors import StepFailed
+from relay_core.domain.forges import Forges
 from relay_core.domain.vocabulary import MergeMethod, Reason, RunReason
 from relay_core.store.executions import retry
 from relay_core.store.executions.adopt import adopt
@@ -78,7 +79,7 @@ class Made:
 
     def merge(self, **wanted: Any) -> UUID:
         with self.node.database.begin() as connection:
-            return add_merge(connection, self.id, MergeRequest(**wanted), ME)
+            return add_merge(connection, self.id, MergeRequest(**wanted), ME, Forges())
 
     def rebase(self) -> UUID:
         with self.node.database.begin() as connection:

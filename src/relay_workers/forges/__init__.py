@@ -1,0 +1,1 @@
+"""Pull requests at the REST APIs of their hosts."""

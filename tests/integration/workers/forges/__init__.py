@@ -1,0 +1,1 @@
+"""Pull requests at hosts of ours."""
