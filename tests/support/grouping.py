@@ -30,6 +30,7 @@ TOGETHER = {
     "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py", "faults/test_hanging_disk.py"),
     "runs": (
         "acceptance/test_main_job.py",
+        "acceptance/test_merges.py",
         "acceptance/test_stop_resume_retry.py",
         "acceptance/test_run_options.py",
         "acceptance/test_remotes.py",

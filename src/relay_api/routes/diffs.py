@@ -12,7 +12,7 @@ from relay_api.http.problems import ApiError
 from relay_api.http.responses import problems, raw
 from relay_api.ids import ExecutionId, RunId, WorkspaceId
 from relay_api.schemas import answers
-from relay_api.schemas.executions import DiffList
+from relay_api.schemas.executions import ChangedFilesList, DiffList
 from relay_api.schemas.patterns import NO_NUL
 from relay_core.store.views.access import require_execution, require_run, require_workspace
 from relay_core.store.workspaces import bundles, diffs
@@ -60,6 +60,22 @@ def workspace_diff(
         require_workspace(connection, workspace_id, principal)
         found = diffs.of_workspace(connection, workspace_id, with_patch=patch)
     return _answer(_only(found, repo), request.url.path, services.links, patch=patch)
+
+
+@router.get("/workspaces/{workspace_id}/diff/files", responses=problems(404), summary="Changed files of a workspace")
+def workspace_diff_files(
+    workspace_id: WorkspaceId, services: ServicesDep, principal: Reader, repo: RepoName = None
+) -> ChangedFilesList:
+    """Return the files that the workspace changed, compared with the target branch where its work begins.
+
+    A rebase moves that begin to the present commit of the target branch. The answer comes from the last recorded
+    state, so it needs neither the node nor the container. Uncommitted files are included.
+    """
+    with services.database.connect() as connection:
+        require_workspace(connection, workspace_id, principal)
+        found = _only(diffs.of_workspace(connection, workspace_id, with_patch=True), repo)
+        targets = diffs.target_branches(connection, workspace_id)
+    return ChangedFilesList(items=[answers.changed_files(diff, targets.get(diff.repo_id)) for diff in found])
 
 
 @router.get(

@@ -6,13 +6,22 @@ from typing import Any
 from relay_api.http.links import Links
 from relay_api.schemas.admin import LoadOut, NodeOut, WorkerOut
 from relay_api.schemas.conversations import SessionOut
-from relay_api.schemas.executions import DiffList, DiffOut, EventOut, ExecutionDetail, ExecutionOut, ExecutionPage
+from relay_api.schemas.executions import (
+    ChangedFilesOut,
+    DiffList,
+    DiffOut,
+    EventOut,
+    ExecutionDetail,
+    ExecutionOut,
+    ExecutionPage,
+)
 from relay_api.schemas.nodes import AttachOut
 from relay_api.schemas.repos import RepoOut, RepoPage
 from relay_api.schemas.run_resource import RunDetail, RunPage
 from relay_api.schemas.tasks import AttemptOut
 from relay_api.schemas.workspaces import ProjectOut, ProjectPage, TaskOut, TaskPage, WorkspaceOut, WorkspacePage
 from relay_core.domain.attachment import self_report
+from relay_core.domain.git.changed_files import changed_files as files_of_patch
 from relay_core.domain.vocabulary import AttachmentState
 from relay_core.store.events import EventRow
 from relay_core.store.nodes.runtime_nodes import ListedNode
@@ -100,6 +109,16 @@ def attempt(view: View, links: Links) -> AttemptOut:
 def diff_list(diffs: Sequence[RepoDiff], path: str, links: Links) -> DiffList:
     """Return the statistics of a diff of each repository, with a link to the patch of the diff at ``path``."""
     return DiffList(items=[DiffOut.model_validate(diff) for diff in diffs], links=links.patch(path))
+
+
+def changed_files(diff: RepoDiff, target_branch: str | None) -> ChangedFilesOut:
+    """Return the files of the diff of a repository, whose patch was read, too."""
+    files = [file._asdict() for file in files_of_patch(diff.patch or b"")]
+    told = {"files": files, "target_branch": target_branch, "stat": diff.stat}
+    all_there = diff.stat is not None and len(files) == diff.stat.get("files", 0) and not diff.omitted
+    complete = diff.stat is None or (all_there and not diff.stat.get("truncated"))
+    named = {name: getattr(diff, name) for name in ("repo_id", "name", "base_commit", "head_commit")}
+    return ChangedFilesOut.model_validate({**named, **told, "complete": complete})
 
 
 def events(rows: Sequence[EventRow]) -> list[EventOut]:

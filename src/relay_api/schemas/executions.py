@@ -1,7 +1,7 @@
 """Schemas of executions, their logs, and the git state before and after them."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import Field
@@ -261,6 +261,38 @@ class DiffList(Output):
 
     items: list[DiffOut]
     links: DiffLinks
+
+
+class ChangedFileOut(Output):
+    """A file that a workspace changed."""
+
+    path: str = Field(description="Path after the change; of a removed file the one before.")
+    change: Literal["added", "deleted", "renamed", "copied", "mode", "modified"]
+    insertions: int = Field(description="Added lines; 0 for a binary file.")
+    deletions: int = Field(description="Removed lines; 0 for a binary file.")
+    binary: bool
+
+
+class ChangedFilesOut(Output):
+    """The files that a workspace changed in one repository, compared with its target branch."""
+
+    repo_id: UUID
+    name: str
+    target_branch: str | None
+    base_commit: str | None = Field(description="Commit of the target branch on which the workspace's work begins.")
+    head_commit: str | None
+    stat: PatchStat | None = Field(description="Of all files; null: no state is recorded.")
+    complete: bool = Field(
+        description="Whether `files` has all changed files. It has not if the patch was cut (`RELAY_PATCH_MAX_BYTES`; "
+        "`stat` counts all of it), if more than 2,000 files changed, or if changes are not in the patch (`omitted`)."
+    )
+    files: list[ChangedFileOut]
+
+
+class ChangedFilesList(Output):
+    """The changed files of a workspace, one item for each repository."""
+
+    items: list[ChangedFilesOut]
 
 
 class EventOut(Output):

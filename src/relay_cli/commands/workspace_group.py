@@ -10,7 +10,7 @@ from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import Api, connect
-from relay_cli.commands import git_acts, git_states, workspaces
+from relay_cli.commands import changed_files, git_acts, git_states, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -47,6 +47,7 @@ workspace.command("rebase")(git_acts.rebase)
 workspace.command("git-state")(git_states.git_state)
 workspace.command("acknowledge")(git_states.acknowledge)
 workspace.command("go-back")(git_states.go_back)
+workspace.command("files")(changed_files.files)
 
 
 @workspace.command("list")

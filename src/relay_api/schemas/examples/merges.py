@@ -31,6 +31,28 @@ _MERGE: dict[str, Any] = {
 }
 
 MERGES: dict[str, Any] = {
+    "ChangedFilesList": {
+        "items": [
+            {
+                "repo_id": ids.REPO,
+                "name": "app",
+                "target_branch": "main",
+                "base_commit": ids.BASE_COMMIT,
+                "head_commit": ids.NEW_COMMIT,
+                "stat": {"files": 1, "insertions": 12, "deletions": 1, "truncated": False},
+                "complete": True,
+                "files": [
+                    {
+                        "path": "tests/test_parser.py",
+                        "change": "added",
+                        "insertions": 12,
+                        "deletions": 1,
+                        "binary": False,
+                    }
+                ],
+            }
+        ]
+    },
     "MergeOut": _MERGE,
     "MergePage": {"items": [_MERGE], "next_cursor": None},
     "MergePreviewOut": {
