@@ -66,12 +66,6 @@ def of_workspace(connection: Connection, workspace_id: UUID, *, with_patch: bool
     return [_of_repo(repo, _latest(connection, in_workspace, repo, with_patch=with_patch)) for repo in repos]
 
 
-def target_branches(connection: Connection, workspace_id: UUID) -> dict[UUID, str | None]:
-    """Return the target branch of every repo of a workspace, by the repo's id; None where it is not known."""
-    found = select(WorkspaceRepo.repo_id, WorkspaceRepo.target_branch).where(WorkspaceRepo.workspace_id == workspace_id)
-    return {row.repo_id: row.target_branch for row in connection.execute(found)}
-
-
 def of_run(connection: Connection, run_id: UUID, workspace_id: UUID, *, with_patch: bool) -> list[RepoDiff]:
     """Return the diff of every repo from HEAD before a run to the latest state that its steps left.
 

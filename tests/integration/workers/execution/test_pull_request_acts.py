@@ -24,6 +24,7 @@ from relay_workers.testing.faults import Moment
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import ME, FakeNode
 from tests.support.forge_server import TOKEN, ForgeServer, forge_server
+from tests.support.recorded_heads import record_head
 
 pytest_plugins = ["tests.support.fake_node"]
 COMMIT = "c" * 40
@@ -69,6 +70,7 @@ class Made:
         names = [path.name for path in clone.iterdir() if path.is_file()]
         self.commit = node.git.add_commit({each: (clone / each).read_bytes() for each in names}, head)
         (clone / ".git/refs/heads" / self.branch).write_text(f"{self.commit}\n")
+        record_head(node.database, self.id, self.commit)
 
     def store_token(self, value: str, name: str | None = None) -> None:
         name = name or self.secret
