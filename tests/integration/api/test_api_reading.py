@@ -290,7 +290,7 @@ def test_errors_are_problems_whatever_they_are(api: Api):
     assert problem_of(wrong)[:2] == (405, "method_not_allowed")
     assert wrong.headers["allow"] == "GET, HEAD, POST"
     assert api.client.put("/v1/projects").headers["allow"] == "GET, HEAD, POST"
-    assert api.client.put(f"/v1/workspaces/{NOBODY}").headers["allow"] == "DELETE, GET, HEAD"
+    assert api.client.put(f"/v1/workspaces/{NOBODY}").headers["allow"] == "DELETE, GET, HEAD, PATCH"
     headers = api.as_("ann") | {"Content-Type": "application/json"}
     assert problem_of(api.client.post("/v1/runs", content=b"{", headers=headers))[0] == 400
     assert problem_of(api.client.post("/v1/runs", content=b"[" * 4_000, headers=headers))[0] == 400
