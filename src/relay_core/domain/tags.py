@@ -16,6 +16,12 @@ def names_in(prompt: str) -> set[str]:
     return {found[1] for found in _MENTION.finditer(prompt)} if "@" in prompt else set()
 
 
+def expanded_size(prompt: str, contents: Mapping[str, str]) -> int:
+    """Return how many characters `expanded` would return, without making the text: it may be huge."""
+    found = _MENTION.finditer(prompt)
+    return len(prompt) + sum(len(contents[each[1]]) - len(each[0]) for each in found if each[1] in contents)
+
+
 def expanded(prompt: str, contents: Mapping[str, str]) -> str:
     """Return a prompt with the content of each tag in place of its mention.
 

@@ -1,5 +1,6 @@
 """Tags and scratch over HTTP: whose they are, what is accepted, and prompts that contain tags."""
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -7,7 +8,9 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import select
 
+from relay_core.domain.errors import InvalidInput
 from relay_core.store.schema.tables import ExecutionProcess, Task
+from relay_core.store.shared import tags
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
 
@@ -110,6 +113,20 @@ def test_a_prompt_that_its_tags_make_too_long_is_refused(api: Api):
     tag(api, "long", "x" * 65536)
     answer = api.post("/v1/runs", {"repos": [{"url": "https://git.example.org/team/app.git"}], "prompt": "@long " * 17})
     assert problem_of(answer) == (422, "prompt_too_large", ["prompt"])
+
+
+def test_a_prompt_that_would_become_huge_is_refused_before_it_is_made(api: Api):
+    tag(api, "z", "x" * 65536)
+    with api.database.connect() as connection:
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidInput) as caught:
+                tags.expand(connection, "@z " * 300_000, "ann")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert (caught.value.code, caught.value.field) == ("prompt_too_large", "prompt")
+    assert peak < 50 << 20
 
 
 PAYLOADS: dict[str, dict[str, Any]] = {

@@ -39,11 +39,11 @@ def expand(connection: Connection, prompt: str, owner: str, field: str = "prompt
         return prompt
     found = select(Tag.tag_name, Tag.content).where(Tag.created_by == owner, Tag.tag_name.in_(names))
     contents = {name: content for name, content in connection.execute(found)}  # noqa: C416 - rows are no pairs to mypy
-    text = tags.expanded(prompt, contents)
-    if len(text) > MOST_PROMPT_CHARACTERS:
-        message = f"the prompt with its tags has {len(text)} characters; at most {MOST_PROMPT_CHARACTERS} are allowed"
+    size = tags.expanded_size(prompt, contents)
+    if size > MOST_PROMPT_CHARACTERS:
+        message = f"the prompt with its tags has {size} characters; at most {MOST_PROMPT_CHARACTERS} are allowed"
         raise InvalidInput(message, code="prompt_too_large", field=field)
-    return text
+    return tags.expanded(prompt, contents)
 
 
 def create(connection: Connection, name: str, content: str, principal: Principal) -> View:

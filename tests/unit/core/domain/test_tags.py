@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_core.domain.tags import expanded, names_in
+from relay_core.domain.tags import expanded, expanded_size, names_in
 
 CONTENTS = {"careful": "Run the tests.", "a-b": "AB", "loop": "again @loop and @careful"}
 
@@ -24,6 +24,7 @@ CONTENTS = {"careful": "Run the tests.", "a-b": "AB", "loop": "again @loop and @
 )
 def test_a_mention_is_replaced_and_nothing_else(prompt: str, result: str):
     assert expanded(prompt, CONTENTS) == result
+    assert expanded_size(prompt, CONTENTS) == len(result)
 
 
 def test_a_content_is_inserted_as_it_is():
