@@ -50,6 +50,7 @@ def put_scratch(
     if body.payload.type != scratch_type:
         message = f"the payload is a {body.payload.type}, the path says {scratch_type}: make them equal"
         raise InvalidInput(message, code="scratch_type_mismatch", field="payload.type")
+    scratch.check(body.payload.model_dump())  # as JSON, NaN would be null, and a surrogate an error
     payload = body.payload.model_dump(mode="json")
     with services.database.begin() as connection:
         return ScratchOut.model_validate(scratch.put(connection, Place(scratch_type, scratch_id), payload, principal))

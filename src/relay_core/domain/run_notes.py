@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from relay_core.domain.errors import InvalidInput
+from relay_core.domain.json_values import fault_of
 
 MOST_LABELS = 50
 MOST_LABEL_CHARACTERS = 255
@@ -84,7 +85,7 @@ def check_metadata(metadata: Mapping[str, Any]) -> None:
     """Raise an error unless the metadata can be stored.
 
     Raises:
-        InvalidInput: they are too large, or a text in them contains NUL.
+        InvalidInput: they are too large, or a value in them cannot be stored.
     """
     check_object(metadata, "metadata")
 
@@ -93,11 +94,11 @@ def check_object(value: Mapping[str, Any], field: str) -> None:
     """Raise an error unless an object of a client can be stored.
 
     Raises:
-        InvalidInput: `<field>_too_large`, or `<field>_invalid`: a text in it contains NUL.
+        InvalidInput: `<field>_too_large`, or `<field>_invalid`: a value in it cannot be stored.
     """
     text = json.dumps(value, ensure_ascii=False)
     if len(text.encode("utf-8", "surrogatepass")) > MOST_METADATA_BYTES:
         message = f"{field} may have {MOST_METADATA_BYTES} bytes as JSON"
         raise InvalidInput(message, code=f"{field}_too_large", field=field)
-    if "\\u0000" in text:
-        raise InvalidInput(f"a text in {field} contains NUL", code=f"{field}_invalid", field=field)
+    if fault := fault_of(value):
+        raise InvalidInput(f"{field} has {fault}, which cannot be stored", code=f"{field}_invalid", field=field)

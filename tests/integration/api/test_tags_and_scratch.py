@@ -1,5 +1,6 @@
 """Tags and scratch over HTTP: whose they are, what is accepted, and prompts that contain tags."""
 
+import json
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from relay_core.domain.errors import InvalidInput
 from relay_core.store.schema.tables import ExecutionProcess, Task
 from relay_core.store.shared import tags
 from relay_core.store.transaction import Database
-from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
+from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
 
 TEXT = "Run the tests before you end."
 
@@ -129,6 +130,13 @@ def test_a_prompt_that_would_become_huge_is_refused_before_it_is_made(api: Api):
     assert peak < 50 << 20
 
 
+def test_a_prompt_may_mention_more_names_than_a_statement_has_parameters(api: Api):
+    tag(api)
+    prompt = " ".join(f"@n{number}" for number in range(70_000))
+    with api.database.connect() as connection:
+        assert tags.expand(connection, f"{prompt} @careful", "ann") == f"{prompt} {TEXT}"
+
+
 PAYLOADS: dict[str, dict[str, Any]] = {
     "draft_task": {"text": "# Mend the parser\n"},
     "draft_follow_up": {"prompt": "now document it", "executor": {"name": "codex", "variant": "fast"}},
@@ -184,6 +192,29 @@ def test_a_payload_that_is_not_of_its_type_is_refused(api: Api, kind: str, paylo
     path = f"/v1/scratch/{kind}/{uuid4()}"
     assert problem_of(put(api, path, payload))[:2] == (422, code)
     assert api.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("value", "status"),
+    [
+        ("NaN", 422),
+        ("-Infinity", 422),
+        ("1e999", 422),
+        (r'"\ud800"', 422),
+        (r'{"\ud800": 1}', 422),
+        (r'"\\u0000"', 200),
+    ],
+)
+def test_values_that_no_database_can_store_are_refused(api: Api, value: str, status: int):
+    headers = api.as_("ann") | {"Content-Type": "application/json"}
+    body = f'{{"payload": {{"type": "ui_preferences", "preferences": {{"a": [{value}]}}}}}}'
+    answer = api.client.put(f"/v1/scratch/ui_preferences/{uuid4()}", content=body, headers=headers)
+    assert answer.status_code == status, answer.text
+    run = f'{json.dumps(RUN)[:-1]}, "metadata": {{"a": [{value}]}}}}'
+    made = api.client.post("/v1/runs", content=run, headers=headers)
+    assert made.status_code == (202 if status == 200 else 422), made.text
+    if status == 422:
+        assert problem_of(made) == (422, "metadata_invalid", ["metadata"])
 
 
 def test_scratch_is_its_owners_alone_also_for_an_admin(api: Api):

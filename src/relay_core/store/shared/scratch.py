@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from relay_core.domain.errors import InvalidInput, NotFound
+from relay_core.domain.json_values import fault_of
 from relay_core.domain.vocabulary import ScratchType
 from relay_core.store.schema.tables import Scratch
 from relay_core.store.tokens import Principal
@@ -27,21 +28,31 @@ class Place(NamedTuple):
     id: UUID
 
 
+def check(payload: Mapping[str, Any]) -> None:
+    """Raise an error unless the values of a payload can be stored.
+
+    Raises:
+        InvalidInput: `scratch_invalid`.
+    """
+    if fault := fault_of(payload):
+        message = f"the payload has {fault}, which cannot be stored"
+        raise InvalidInput(message, code="scratch_invalid", field="payload")
+
+
 def put(connection: Connection, place: Place, payload: Mapping[str, Any], principal: Principal) -> View:
     """Store a payload, in place of an earlier one, and return it with its times.
 
     An equal payload writes nothing: programs store drafts again and again while a person types.
 
     Raises:
-        InvalidInput: `scratch_too_large`, `scratch_invalid`: a text in it contains NUL.
+        InvalidInput: `scratch_too_large`, `scratch_invalid`: a value in it cannot be stored.
     """
     text = json.dumps(payload, ensure_ascii=False)
     if len(text.encode("utf-8", "surrogatepass")) > MOST_BYTES:
         raise InvalidInput(
             f"a payload has at most {MOST_BYTES} bytes as JSON", code="scratch_too_large", field="payload"
         )
-    if "\\u0000" in text:
-        raise InvalidInput("a text in the payload contains NUL", code="scratch_invalid", field="payload")
+    check(payload)
     new = upsert(Scratch).values(created_by=principal.owner, payload=dict(payload), **place._asdict())
     new = new.on_conflict_do_update(
         index_elements=["created_by", "scratch_type", "id"],
