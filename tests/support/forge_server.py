@@ -20,6 +20,8 @@ class ForgeServer:
     url: str = ""
     pulls: list[dict[str, Any]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    ignores_conditions: bool = False
+    """Whether a list has all open pull requests, whatever was asked for."""
     refuse: tuple[int, dict[str, Any], dict[str, str]] | None = None
     """Status, JSON and headers with which every request is answered; None: as it should be."""
     refuse_post: tuple[int, dict[str, Any], dict[str, str]] | None = None
@@ -47,7 +49,8 @@ class ForgeServer:
             found = [pull for pull in self.pulls if str(pull["number"]) == rest]
             return (200, self.shown(found[0])) if found else (404, {"message": "404 Not found"})
         source = query.get("head", "").rpartition(":")[2] or query.get("source_branch")
-        return 200, [self.shown(one) for one in self.pulls if one["state"] == "open" and one["source"] == source]
+        open_ones = [one for one in self.pulls if one["state"] == "open"]
+        return 200, [self.shown(one) for one in open_ones if self.ignores_conditions or one["source"] == source]
 
     def _made(self, body: dict[str, Any]) -> tuple[int, Any]:
         source = body.get("head") or body.get("source_branch")
@@ -55,14 +58,18 @@ class ForgeServer:
             return (422 if self.shape == "github" else 409), {"message": "already exists"}
         text = body.get("body") or body.get("description") or ""
         made = {"number": len(self.pulls) + 1, "state": "open", "source": source, "title": body["title"], "text": text}
+        made["target"] = body.get("base") or body.get("target_branch")
         self.pulls.append(made)
         return 201, self.shown(made)
 
     def shown(self, pull: dict[str, Any]) -> dict[str, Any]:
         number, state = pull["number"], pull["state"]
+        repo, target = pull.get("repo", "team/remote"), pull.get("target", "main")
         if self.shape == "github":
             return {
                 "number": number,
+                "head": {"ref": pull["source"], "repo": repo and {"full_name": repo}},
+                "base": {"ref": target, "repo": {"full_name": "team/remote"}},
                 "html_url": f"https://forge.example/team/remote/pull/{number}",
                 "state": "open" if state == "open" else "closed",
                 "merged": state == "merged",
@@ -71,6 +78,10 @@ class ForgeServer:
             }
         return {
             "iid": number,
+            "source_branch": pull["source"],
+            "target_branch": target,
+            "source_project_id": repo,
+            "target_project_id": "team/remote",
             "web_url": f"https://forge.example/team/remote/-/merge_requests/{number}",
             "state": "opened" if state == "open" else state,
             "merged_at": pull.get("merged_at"),

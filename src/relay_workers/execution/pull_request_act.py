@@ -3,6 +3,7 @@
 Repeating it changes nothing: a pull request that is open for the same branches is taken, not made again.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from relay_workers.execution.push_act import push
 from relay_workers.forges.port import Draft, ForgeFailed, PullRequest
 from relay_workers.forges.registry import FORGES
 from relay_workers.ownership.leases import Leases
+
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class NoToken(StepFailed):
@@ -44,16 +47,20 @@ class Tokens:
         """Return the value of a secret.
 
         Raises:
-            NoToken: the project has no such secret, or it cannot be decrypted.
+            NoToken: the project has no such secret, it cannot be decrypted, or it cannot stand in a header.
         """
         with self.database.connect() as connection:
             ciphertext = pull_requests.token(connection, project.project_id, project.name)
         if ciphertext is None:
             raise NoToken(f"the project has no secret {project.name}; store the token: relay secret set {project.name}")
         try:
-            return self.secrets.open(project, ciphertext).strip()
+            token = self.secrets.open(project, ciphertext).strip()
         except (Conflict, Undecryptable) as error:
             raise NoToken(f"the secret {project.name} cannot be decrypted: {error}") from error
+        if not _TOKEN.fullmatch(token):
+            message = f"the secret {project.name} is no token: a token is one word of ASCII characters"
+            raise NoToken(f"{message}; store the right value: relay secret set {project.name}")
+        return token
 
 
 def open_pull_request(work: GitWork, step: MergeStep, leases: Leases, tokens: Tokens) -> States:

@@ -1,6 +1,7 @@
 """Pull requests of GitHub, GitHub Enterprise, and hosts that are compatible with them."""
 
 from typing import Any
+from urllib.parse import quote
 
 from relay_core.domain.forges import ForgePlace
 from relay_workers.forges.port import Draft, ForgeFailed, PullRequest
@@ -22,7 +23,7 @@ class GitHub:
             "base": draft.target_branch,
         }
         try:
-            return _parsed(rest.post(f"/repos/{place.path}/pulls", body))
+            return _parsed(rest.post(_path(place), body))
         except ForgeFailed:
             if found := self._opened(rest, place, draft):  # another worker has just opened it
                 return found
@@ -30,12 +31,28 @@ class GitHub:
 
     def get(self, place: ForgePlace, number: int, token: str) -> PullRequest:
         """Return a pull request; see `Forge.get`."""
-        return _parsed(_rest(place, token).get(f"/repos/{place.path}/pulls/{number}"))
+        return _parsed(_rest(place, token).get(f"{_path(place)}/{number}"))
 
     def _opened(self, rest: Rest, place: ForgePlace, draft: Draft) -> PullRequest | None:
         head = f"{place.owner}:{draft.source_branch}"
-        found = rest.get(f"/repos/{place.path}/pulls", state="open", head=head, base=draft.target_branch)
-        return _parsed(found[0]) if isinstance(found, list) and found else None
+        found = rest.get(_path(place), state="open", head=head, base=draft.target_branch, per_page="100")
+        mine = (each for each in found if _is_of(each, place, draft)) if isinstance(found, list) else iter(())
+        return next(map(_parsed, mine), None)
+
+
+def _path(place: ForgePlace) -> str:
+    return f"/repos/{quote(place.path)}/pulls"
+
+
+def _is_of(found: Any, place: ForgePlace, draft: Draft) -> bool:
+    """Return whether an answer is the pull request of a draft: a host may not know the conditions of the question."""
+    try:
+        head, base = found["head"], found["base"]
+        name = head.get("repo", {"full_name": place.path})["full_name"]
+        of_here = str(name).lower() == place.path.lower()
+        return bool(of_here and (head["ref"], base["ref"]) == (draft.source_branch, draft.target_branch))
+    except (AttributeError, KeyError, TypeError):  # also of a fork that was deleted: its repository is null
+        return False
 
 
 def _rest(place: ForgePlace, token: str) -> Rest:

@@ -38,7 +38,18 @@ class GitLab:
     def _opened(self, rest: Rest, place: ForgePlace, draft: Draft) -> PullRequest | None:
         branches = {"source_branch": draft.source_branch, "target_branch": draft.target_branch}
         found = rest.get(_path(place), state="opened", **branches)
-        return _parsed(found[0]) if isinstance(found, list) and found else None
+        mine = (each for each in found if _is_of(each, draft)) if isinstance(found, list) else iter(())
+        return next(map(_parsed, mine), None)
+
+
+def _is_of(found: Any, draft: Draft) -> bool:
+    """Return whether an answer is the merge request of a draft; one of a fork may have a branch of the same name."""
+    try:
+        of_here = found.get("source_project_id") == found.get("target_project_id")
+        branches = (found["source_branch"], found["target_branch"])
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return of_here and branches == (draft.source_branch, draft.target_branch)
 
 
 def _path(place: ForgePlace) -> str:

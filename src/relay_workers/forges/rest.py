@@ -4,13 +4,14 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from importlib import import_module
 from typing import Any
 
-from relay_core.quick_start import load
 from relay_workers.forges.port import ForgeFailed
 
 _SECONDS = 20.0
 _MOST_BYTES = 4 << 20
+_MOST_WAIT_SECONDS = 3600.0
 _QUOTED = 300
 _TOO_MANY_REQUESTS = 429
 _TEXTS = {
@@ -54,22 +55,20 @@ class Rest:
         return self._ask("POST", path, json=dict(body))
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
-        url = f"{self._api_url}{path}"
-        httpx = load("relay_workers.forges.client:httpx")  # only few workers ever ask, and it loads much
+        client = import_module("relay_workers.forges.client")  # only few workers ever ask, and it loads much
         try:
-            with (
-                httpx.Client(timeout=_SECONDS, follow_redirects=False, trust_env=True) as client,
-                client.stream(method, url, headers=self._headers, **more) as answer,
-            ):
-                return self._judged(method, path, answer, _read(answer))
-        except httpx.HTTPError as error:
-            message = f"{self._api_url} gave no answer: {type(error).__name__}: {self._safe(str(error))}"
-            raise ForgeFailed(message) from None
+            answer = client.ask(method, f"{self._api_url}{path}", _SECONDS, _MOST_BYTES, headers=self._headers, **more)
+        except client.NO_ANSWER as error:
+            why = client.why(error, _SECONDS)
+            raise ForgeFailed(f"{self._api_url} gave no answer: {self._safe(why)}") from None
+        if len(answer.content) > _MOST_BYTES:
+            raise ForgeFailed(f"the answer of {self._api_url} has more than {_MOST_BYTES} bytes")
+        return self._judged(method, path, answer)
 
-    def _judged(self, method: str, path: str, answer: Any, content: bytes) -> Any:
+    def _judged(self, method: str, path: str, answer: Any) -> Any:
         status = answer.status_code
         try:
-            found = json.loads(content)
+            found = json.loads(answer.content)
         except ValueError:
             found = None
         if 200 <= status < 300 and found is not None:
@@ -96,25 +95,16 @@ def time_of(text: str | None) -> datetime | None:
         return None
 
 
-def _read(answer: Any) -> bytes:
-    content = b""
-    for piece in answer.iter_bytes():
-        content += piece
-        if len(content) > _MOST_BYTES:
-            raise ForgeFailed(f"the answer of {answer.request.url.host} has more than {_MOST_BYTES} bytes")
-    return content
-
-
 def _retry_seconds(answer: Any) -> float | None:
-    """Return the seconds until the host accepts requests again; None if the answer is about no limit."""
+    """Return the seconds until the host accepts requests again, at most an hour; None: the answer is about no limit."""
     if answer.status_code not in {403, 429, 503}:
         return None
     if (after := answer.headers.get("retry-after", "")).isdecimal():
-        return float(after)
+        return min(_MOST_WAIT_SECONDS, float(after))
     names = ("x-ratelimit-remaining", "x-ratelimit-reset", "ratelimit-remaining", "ratelimit-reset")
     left, reset, left_too, reset_too = (answer.headers.get(name, "") for name in names)
     if "0" in {left, left_too} and (reset or reset_too).isdecimal():
-        return max(1.0, float(reset or reset_too) - time.time())
+        return min(_MOST_WAIT_SECONDS, max(1.0, float(reset or reset_too) - time.time()))
     return None
 
 
