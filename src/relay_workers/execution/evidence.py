@@ -106,7 +106,7 @@ class EvidenceCollector:
         states: dict[UUID, Mapping[str, Any]] = {}
         events: list[EvidenceEvent] = []
         heads = self._git.heads(workspace.directory, workspace.repo_names)
-        scope = scope_of(self._database, workspace.row) if claimed.run_reason in PINNED else None
+        scope = scope_of(self._database, workspace.row.id) if claimed.run_reason in PINNED else None
         for repo in workspace.row.repos:
             states[repo.repo_id] = head_columns(heads[repo.name], mask)
             if claimed.run_reason not in PINNED:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
@@ -9,7 +10,7 @@ from relay_core.domain.scope import Scope
 from relay_core.store.delegations import scopes
 from relay_core.store.executions.finish import EvidenceEvent
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
+from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.git.port import AfterState, AfterStateRequest, Git
 
 _NOTHING = Scope(())
@@ -17,16 +18,17 @@ _PATHS_TOLD = 20
 """Most paths that an event names."""
 
 
-def scope_of(database: Database, row: WorkspaceRow) -> Scope | None:
+def scope_of(database: Database, workspace_id: UUID) -> Scope | None:
     """Return what a workspace may write; None if that is everything.
 
-    If a record that decides about it cannot be read, it may write nothing.
+    A delegation that was made while the step ran counts, so what was read before the step is too old. If a record that
+    decides about it cannot be read, the workspace may write nothing.
     """
-    if not row.delegates:
-        return None
     try:
         with database.connect() as connection:
-            found = scopes.effective(connection, row.id)
+            if not scopes.concern(connection, workspace_id):
+                return None
+            found = scopes.effective(connection, workspace_id)
     except Conflict:
         return _NOTHING
     return found if found.restricted else None

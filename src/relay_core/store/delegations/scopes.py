@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, text
 
 from relay_core.domain import scope
 from relay_core.domain.scope import DelegationState, Lease, Rule, Scope
@@ -62,6 +62,13 @@ def own_scope(connection: Connection, workspace_id: UUID) -> OwnScope:
     of = f"the scope of workspace {workspace_id}"
     delegable = None if row.delegable is None else scope.rules_from_json(row.delegable, of)
     return OwnScope(delegable, scope.rules_from_json(row.denied, of))
+
+
+def concern(connection: Connection, workspace_id: UUID) -> bool:
+    """Return whether a workspace has, had or has given a delegation, or was given a scope."""
+    given = or_(D.parent_workspace_id == workspace_id, D.child_workspace_id == workspace_id)
+    found = or_(exists().where(WorkspaceScope.workspace_id == workspace_id), exists().where(given))
+    return bool(connection.scalar(select(found)))
 
 
 def effective(connection: Connection, workspace_id: UUID) -> Scope:

@@ -18,6 +18,7 @@ from relay_core.store.nodes import runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, RuntimeNode, ScopeDelegation, Workspace
 from relay_core.store.views import workspace_views
 from relay_core.store.workspaces.delete import delete_workspaces
+from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.testing.scripted_step import ScriptedStep
 from tests.support.fake_node import ME, FakeNode
 
@@ -155,6 +156,23 @@ def test_a_lease_of_a_child_that_is_there_stays_and_its_parent_commits_nothing_t
     [refused] = told(node, parent, "execution.write_refused")
     assert (refused["repo"], refused["paths"]) == ("remote", ["src/mine"])
     assert ("execution.write_refused", False) in node.events(turn["id"])
+
+
+def test_a_lease_given_while_a_turn_runs_holds_at_the_end_of_that_turn(node: FakeNode, monkeypatch: Any) -> None:
+    parent, child = prepared(node), prepared(node)
+    before = head(node, parent)
+    settle, made = EvidenceCollector._settle_clones, []
+
+    def delegated_meanwhile(*given: Any) -> Any:
+        made.append(delegate(node, parent, child, RuleInput(path="src")))
+        return settle(*given)
+
+    monkeypatch.setattr(EvidenceCollector, "_settle_clones", delegated_meanwhile)
+    assert restore(node, parent, written="src/mine")["status"] == "completed"
+    assert len(made) == 1
+    assert head(node, parent) == before
+    [refused] = told(node, parent, "execution.write_refused")
+    assert refused["paths"] == ["src/mine"]
 
 
 def test_what_is_inside_of_the_scope_is_committed(node: FakeNode) -> None:
