@@ -1,7 +1,9 @@
 """Writes about pull requests: of the worker that opens one, and of the sweep that asks for their status."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +19,7 @@ from relay_core.store.merges import views
 from relay_core.store.schema.tables import (
     ExecutionProcessRepoState,
     Merge,
+    Project,
     ProjectSecret,
     Task,
     Workspace,
@@ -79,26 +82,32 @@ def opened(connection: Connection, claimed: Claimed, merge_id: UUID, told: Told)
     events.append_to_execution(connection, claimed.execution_id, place, EventKind.MERGE_OPENED, payload)
 
 
-def due(connection: Connection, older_than_seconds: float) -> list[Due]:
+def due(connection: Connection, older_than_seconds: float, may_ask: Callable[[Due], bool]) -> list[Due]:
     """Return pull requests to ask about: open ones that were not asked about for a while, and those asked for.
 
-    Those that were not asked about for the longest time come first.
+    Those that were not asked about for the longest time come first, at most `MOST`. Those of deleted projects, whose
+    tokens are gone, are left out.
+
+    Args:
+        connection: any transaction.
+        older_than_seconds: the while.
+        may_ask: whether a pull request can be asked about now; the others take no place of the `MOST`.
     """
     old = M.pr_checked_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, older_than_seconds)
     statement = (
         select(M.id, Task.project_id, WorkspaceRepo.url, M.pr_number, M.pr_token_secret)
         .join(Workspace, Workspace.id == M.workspace_id)
         .join(Task, Task.id == Workspace.task_id)
+        .join(Project, Project.id == Task.project_id)
         .join(WorkspaceRepo, (WorkspaceRepo.workspace_id == M.workspace_id) & (WorkspaceRepo.repo_id == M.repo_id))
-        .where(M.pr_number.is_not(None))
+        .where(M.pr_number.is_not(None), Project.deleted_at.is_(None))
         .where(or_(M.pr_checked_at.is_(None), (M.pr_status == MergeStatus.OPEN) & old))
         .order_by(M.pr_checked_at.nulls_first(), M.id)
-        .limit(MOST)
+        .execution_options(yield_per=10 * MOST)
     )
-    return [
-        Due(row.id, row.project_id, row.url, row.pr_number, row.pr_token_secret)
-        for row in connection.execute(statement)
-    ]
+    with connection.execute(statement) as rows:
+        each = (Due(row.id, row.project_id, row.url, row.pr_number, row.pr_token_secret) for row in rows)
+        return list(islice(filter(may_ask, each), MOST))
 
 
 def ask_soon(connection: Connection, merge_id: UUID, principal: Principal) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text, update
 
 from relay_core.domain.errors import Conflict
 from relay_core.domain.forges import Forges
@@ -17,7 +17,7 @@ from relay_core.store.merges import pull_requests
 from relay_core.store.merges.requests import MergeRequest, add_merge
 from relay_core.store.merges.views import get
 from relay_core.store.projects import secrets
-from relay_core.store.schema.tables import Task, Workspace
+from relay_core.store.schema.tables import Project, Task, Workspace
 from relay_workers.execution.assembly import make_tokens
 from relay_workers.maintenance.pull_requests import PullRequests
 from relay_workers.testing.faults import Moment
@@ -236,6 +236,20 @@ def test_a_wrong_token_is_named_by_its_secret(node, made):
     assert "another-token" not in text_
 
 
+@pytest.mark.parametrize("value", ["-----BEGIN KEY-----\nc2VjcmV0\n-----END KEY-----\n", "schl\u00fcssel", " "])
+def test_a_secret_that_is_no_token_is_named_and_not_shown(node, made, server, value):
+    made.store_token(value, "OTHER")
+    asked = len(server.asked)
+    merge = made.open(token_secret="OTHER")
+    execution = made.view(merge)["execution_id"]
+    node.workers[0].run(execution)
+    row = node.row(execution)
+    assert (row["status"], row["reason"]) == ("failed", "secret_missing")
+    assert "the secret OTHER is no token" in row["error_reason"]
+    assert not any(part in row["error_reason"] for part in ("c2VjcmV0", "schl"))
+    assert len(server.asked) == asked
+
+
 def test_without_a_token_nothing_is_asked(node, made, server):
     asked = len(server.asked)
     merge = made.open(token_secret="MISSING")
@@ -261,3 +275,33 @@ def test_a_host_whose_limit_is_used_up_is_left_alone(node, made, server):
     now[0] += 121
     follower.sweep()
     assert made.view(merge)["pr_info"]["problem"] is None
+
+
+def test_a_silent_token_does_not_keep_those_of_others_waiting(node, made, server, monkeypatch):
+    monkeypatch.setattr(pull_requests, "MOST", 1)
+    silent, _ = made.opened()
+    other = Made(node, server)
+    other.store_token(TOKEN, "OTHER")
+    merge = other.open(token_secret="OTHER")
+    node.workers[0].run(other.view(merge)["execution_id"])
+    number = other.view(merge)["pr_info"]["number"]
+    follower = PullRequests(node.database, make_tokens(node.workers[0].context), 0.0, lambda: 1000.0)
+    server.refuse = (429, {"message": "slow down"}, {"Retry-After": "120"})
+    follower.sweep()
+    assert "rate limit" in made.view(silent)["pr_info"]["problem"]
+    server.refuse = None
+    server.merge(number, COMMIT)
+    for _ in range(2):
+        with node.database.begin() as connection:  # the silent one has waited for the longest time
+            connection.execute(text("UPDATE merges SET pr_checked_at = NULL WHERE id = :id"), {"id": silent})
+        follower.sweep()
+    assert other.view(merge)["status"] == "merged"
+
+
+def test_one_of_a_deleted_project_is_not_asked_about(node, made, server):
+    made.opened()
+    with node.database.begin() as connection:
+        connection.execute(update(Project).where(Project.id == made.project).values(deleted_at=func.now()))
+    asked = len(server.asked)
+    sweep(node)
+    assert len(server.asked) == asked
