@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select, update
 
-from relay_core.store.schema.tables import Image, TaskImage
+from relay_core.store.schema.tables import Image, Project, Task, TaskImage
 from relay_core.store.shared import images
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
@@ -141,6 +141,31 @@ def test_images_are_given_to_tasks_and_taken_from_them(api: Api):
     assert api.delete(f"/v1/tasks/{task}/images/{one['id']}").status_code == 204
     assert problem_of(api.delete(f"/v1/tasks/{task}/images/{one['id']}"))[:2] == (404, "not_found")
     assert api.delete(f"/v1/images/{one['id']}").status_code == 204
+
+
+@pytest.mark.parametrize("deleted", [Task, Project])
+def test_an_image_of_deleted_tasks_only_can_be_deleted_and_is_swept(api: Api, deleted: Any):
+    first, second, both = image(api), image(api, gif()), image(api, png(shade=1))
+    api.run(image_ids=[first["id"], second["id"], both["id"]])
+    with api.database.begin() as connection:
+        connection.execute(update(deleted).values(deleted_at=func.now()))
+        connection.execute(update(Image).values(created_at=Image.created_at - timedelta(hours=25)))
+    live = api.run(image_ids=[both["id"]], repos=[{"url": "https://git.example.org/team/other.git"}])["task_id"]
+    assert api.get(f"/v1/images/{both['id']}").json()["task_ids"] == [live]
+    assert api.delete(f"/v1/images/{first['id']}").status_code == 204
+    assert "belongs to 1 task;" in api.delete(f"/v1/images/{both['id']}").json()["detail"]
+    with api.database.begin() as connection:
+        assert images.forget_unused(connection, 24) == 1
+    assert [each["id"] for each in api.get("/v1/images").json()["items"]] == [both["id"]]
+
+
+def test_bytes_that_are_uploaded_again_have_their_whole_time(api: Api):
+    made = image(api)
+    with api.database.begin() as connection:
+        connection.execute(update(Image).values(created_at=Image.created_at - timedelta(hours=25)))
+    assert image(api)["id"] == made["id"]
+    with api.database.begin() as connection:
+        assert images.forget_unused(connection, 24) == 0
 
 
 def test_a_follow_up_brings_images_to_the_task(api: Api):

@@ -7,12 +7,22 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, Select, delete, exists, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import aliased
 
 from relay_core.domain import uploaded_images
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.uploaded_images import ImageFacts
 from relay_core.store.projects import tasks
-from relay_core.store.schema.tables import CodingAgentTurn, ExecutionProcess, Image, Session, TaskImage, Workspace
+from relay_core.store.schema.tables import (
+    CodingAgentTurn,
+    ExecutionProcess,
+    Image,
+    Project,
+    Session,
+    Task,
+    TaskImage,
+    Workspace,
+)
 from relay_core.store.tokens import Principal
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
@@ -32,6 +42,7 @@ _COLUMNS: list[Any] = [
     Image.created_at,
 ]
 E = ExecutionProcess
+_L = aliased(TaskImage)
 
 
 class ImageOfTask(NamedTuple):
@@ -66,13 +77,13 @@ def create(connection: Connection, name: str, data: bytes, facts: ImageFacts, pr
         created_by=principal.owner,
         **vars(facts),
     )
-    connection.execute(made.on_conflict_do_nothing(constraint="images_hash"))
-    mine = select(*_COLUMNS).where(Image.created_by == principal.owner, Image.hash == digest)
-    return dict(connection.execute(mine).mappings().one())
+    # Its time begins anew, or `forget_unused` would delete it before a task could get it.
+    stored = made.on_conflict_do_update(constraint="images_hash", set_={"created_at": func.now()})
+    return dict(connection.execute(stored.returning(*_COLUMNS)).mappings().one())
 
 
 def get(connection: Connection, image_id: UUID, principal: Principal) -> View:
-    """Return an image without its bytes, with the ids of its tasks, oldest first.
+    """Return an image without its bytes, with the ids of its tasks that are not deleted, oldest first.
 
     Raises:
         NotFound: there is no such image, or it belongs to another owner.
@@ -108,14 +119,14 @@ def remove(connection: Connection, image_id: UUID, principal: Principal) -> None
 
     Raises:
         NotFound: there is no such image, or it belongs to another owner.
-        Conflict: `image_in_use`: it belongs to tasks.
+        Conflict: `image_in_use`: it belongs to tasks that are not deleted.
     """
-    found = get(connection, image_id, principal)
+    get(connection, image_id, principal)
     connection.execute(select(Image.id).where(Image.id == image_id).with_for_update())
-    if connection.scalar(select(exists().where(TaskImage.image_id == image_id))):
-        count = len(found["task_ids"])
+    if count := len(connection.execute(_live_links().where(_L.image_id == image_id)).all()):
         message = f"the image belongs to {count} task{'' if count == 1 else 's'}; take it from them first"
         raise Conflict(message, code="image_in_use")
+    connection.execute(delete(TaskImage).where(TaskImage.image_id == image_id))
     connection.execute(delete(Image).where(Image.id == image_id))
 
 
@@ -199,15 +210,28 @@ def bytes_of(connection: Connection, image_id: UUID) -> bytes | None:
 
 
 def forget_unused(connection: Connection, hours: float, limit: int = 100) -> int:
-    """Delete images that belong to no task and are older than ``hours``; return how many."""
+    """Delete images that belong to no task, or to deleted ones only, and are older than ``hours``; return how many."""
     unused = (
         select(Image.id)
         .where(Image.created_at < func.now() - func.make_interval(0, 0, 0, 0, 0, 0, hours * 3600))
-        .where(~exists().where(TaskImage.image_id == Image.id))
+        .where(~_live_links().where(_L.image_id == Image.id).correlate(Image).exists())
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return connection.execute(delete(Image).where(Image.id.in_(unused))).rowcount
+    ids = connection.scalars(unused).all()
+    # A task may have got one of them before it was locked: its link stays, and so does the image.
+    dead = ~_live_links().where(_L.task_id == TaskImage.task_id).correlate(TaskImage).exists()
+    connection.execute(delete(TaskImage).where(TaskImage.image_id.in_(ids), dead))
+    free = ~exists().where(TaskImage.image_id == Image.id)
+    return connection.execute(delete(Image).where(Image.id.in_(ids), free)).rowcount
+
+
+def _live_links() -> Select[Any]:
+    """Return a query of the links `_L` to tasks that are not deleted, nor their projects."""
+    columns: list[Any] = [_L.image_id, _L.task_id, _L.created_at]
+    joined = select(*columns).join(Task, Task.id == _L.task_id)
+    joined = joined.join(Project, Project.id == Task.project_id)
+    return joined.where(Task.deleted_at.is_(None), Project.deleted_at.is_(None))
 
 
 def _visible(principal: Principal, *columns: Any) -> Select[Any]:
@@ -216,10 +240,8 @@ def _visible(principal: Principal, *columns: Any) -> Select[Any]:
 
 
 def _with_tasks(connection: Connection, views: list[View]) -> list[View]:
-    of_them = select(TaskImage.image_id, TaskImage.task_id).where(
-        TaskImage.image_id.in_([each["id"] for each in views])
-    )
+    of_them = _live_links().where(_L.image_id.in_([each["id"] for each in views]))
     found: dict[UUID, list[UUID]] = {}
-    for image_id, task_id in connection.execute(of_them.order_by(TaskImage.created_at, TaskImage.task_id)):
+    for image_id, task_id, _ in connection.execute(of_them.order_by(_L.created_at, _L.task_id)):
         found.setdefault(image_id, []).append(task_id)
     return [{**each, "task_ids": found.get(each["id"], [])} for each in views]
