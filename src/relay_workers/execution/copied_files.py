@@ -16,10 +16,14 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.execution.step_log import StepLog
-from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
+from relay_workers.host_files.safe_dir import FileId, SafeDir, TamperedFile
 
 MOST_LOOKS = 50_000
 """Most entries of the work tree that are looked at."""
+MOST_PATH_BYTES = 64 << 10
+"""Most bytes of the paths of all files that one repository's patterns copy."""
+_MOST_TOLD = 20
+"""Most files with unprintable names that the log tells of."""
 Names = tuple[str, ...]
 
 
@@ -77,9 +81,15 @@ class CopiedFiles:
 
     def _copy_all(self, work: _Work, patterns: Sequence[Pattern]) -> list[str]:
         copied: list[str] = []
-        left = self._settings.copy_files_max_bytes
+        left, names_left = self._settings.copy_files_max_bytes, MOST_PATH_BYTES
         with SafeDir.open(work.source) as root, SafeDir.open(work.workspace_dir, "repos", work.repo.name) as clone:
-            for path in _found(root, patterns):
+            told = 0
+            for path in _found(root, patterns, self._data_directory()):
+                if not all(name.isprintable() for name in path):
+                    told += 1
+                    if told <= _MOST_TOLD:
+                        work.log.say(f"{'/'.join(path)!a} is not copied: its name is not printable")
+                    continue
                 if len(copied) == MOST_FILES:
                     message = f"copy_files of {work.repo.name} match more than {MOST_FILES} files"
                     raise StepFailed(Reason.CLONE_FAILED, message)
@@ -89,6 +99,10 @@ class CopiedFiles:
                 left -= len(data)
                 if _put(clone, path, data, work.owner, executable=executable):
                     copied.append("/".join(path))
+                    names_left -= len(copied[-1].encode()) + 1
+                if names_left < 0:
+                    message = f"the paths of the files of copy_files have more than {MOST_PATH_BYTES} bytes together"
+                    raise StepFailed(Reason.CLONE_FAILED, message)
             if copied:
                 _ignore(clone, sorted({*work.repo.copied_files, *copied}), work.owner)
         return sorted(copied)
@@ -101,6 +115,10 @@ class CopiedFiles:
         root = Path(url.path).resolve()
         inside = root.is_relative_to(self._settings.data_dir.resolve())
         return root if (root / ".git").exists() and not inside else None
+
+    def _data_directory(self) -> FileId:
+        status = self._settings.data_dir.stat()
+        return FileId(status.st_dev, status.st_ino)
 
     def _read(self, root: SafeDir, path: Names, left: int, log: StepLog) -> tuple[bytes | None, bool]:
         """Return the content of a file, or None if it is none to copy, and whether it can be executed."""
@@ -121,8 +139,12 @@ class CopiedFiles:
         return data, executable
 
 
-def _found(root: SafeDir, patterns: Sequence[Pattern]) -> Iterator[Names]:
-    """Yield the paths that match, in order. Directories that are links, and `.git`, are not entered."""
+def _found(root: SafeDir, patterns: Sequence[Pattern], data_directory: FileId) -> Iterator[Names]:
+    """Yield the paths that match, in order.
+
+    Directories that are links, `.git`, Relay's own data, and directories whose names are not printable are not entered;
+    a path that ends with such a name is yielded, to say so.
+    """
     looks = 0
     due: list[Names] = [()]
     while due:
@@ -134,13 +156,21 @@ def _found(root: SafeDir, patterns: Sequence[Pattern]) -> Iterator[Names]:
                     message = f"copy_files look at more than {MOST_LOOKS} files and directories; name them more exactly"
                     raise StepFailed(Reason.CLONE_FAILED, message)
                 path = (*here, name)
-                if name.lower() == ".git" or "\n" in name or '"' in name:
+                if name.lower() == ".git" or '"' in name:
                     continue
-                mode = os.lstat(name, dir_fd=directory.fileno()).st_mode
-                if stat.S_ISDIR(mode) and any(copy_files.may_lead_to(each, path) for each in patterns):
-                    due.append(path)
-                elif not stat.S_ISDIR(mode) and any(copy_files.matches(each, path) for each in patterns):
-                    yield path
+                status = os.lstat(name, dir_fd=directory.fileno())
+                if not stat.S_ISDIR(status.st_mode):
+                    if any(copy_files.matches(each, path) for each in patterns):
+                        yield path
+                elif (status.st_dev, status.st_ino) != data_directory and _may_lead(patterns, path):
+                    if name.isprintable():
+                        due.append(path)
+                    else:
+                        yield path
+
+
+def _may_lead(patterns: Sequence[Pattern], path: Names) -> bool:
+    return any(copy_files.may_lead_to(each, path) for each in patterns)
 
 
 def _directory(root: SafeDir, names: Names) -> SafeDir:

@@ -9,8 +9,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from relay_core.domain import copy_files
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.schema.tables import ExecutionProcessRepoState, WorkspaceRepo
+from relay_workers.execution.copied_files import CopiedFiles, _found
+from relay_workers.host_files.safe_dir import SafeDir
 from tests.support.worker_fixtures import Node
 
 pytest_plugins = ["tests.support.worker_fixtures"]
@@ -112,6 +115,41 @@ def test_a_link_of_the_repository_in_the_clone_is_not_followed(local: Node, tmp_
     ended = local.run(local.due(workspace_id)["id"])
     assert (ended["status"], ended["reason"]) == ("failed", "clone_failed")
     assert list(outside.iterdir()) == []
+
+
+def test_names_that_are_not_printable_are_left_out_and_told(local: Node):
+    for name in (b"caf\xe9.env", b"bell\x07.env", b"line\n.env"):
+        (local.repo / os.fsdecode(name)).write_text("a")
+    odd = local.repo / os.fsdecode(b"d\xe9")
+    odd.mkdir()
+    (odd / "in.env").write_text("a")
+    workspace_id = local.submit(copy_files="**/*.env")
+    local.chain(workspace_id, RunReason.CODING_AGENT)
+    assert {path.name for path in clone_of(local, workspace_id).iterdir()} == {".git", "README", ".env"}
+    log = log_of(local, local.step(workspace_id, RunReason.CLONE)["id"])
+    for shown in (r"caf\udce9.env", r"bell\x07.env", r"line\n.env", r"d\udce9"):
+        assert f"'{shown}' is not copied: its name is not printable" in log
+
+
+def test_relays_own_data_below_the_work_tree_is_not_copied(local: Node):
+    below = local.repo / "var" / "relay"
+    below.mkdir(parents=True)
+    (below / "theirs.conf").write_text("of another run")
+    (local.repo / "var" / "mine.conf").write_text("of the person")
+    files = CopiedFiles(local.context.settings.model_copy(update={"data_dir": below}))
+    with SafeDir.open(local.repo) as root:
+        assert list(_found(root, copy_files.parse("**/*.conf"), files._data_directory())) == [("var", "mine.conf")]
+
+
+def test_paths_that_are_too_long_together_end_the_clone(local: Node):
+    for number in range(300):
+        deep = local.repo / f"{number:0100}" / f"{number:0150}"
+        deep.mkdir(parents=True)
+        (deep / "file").touch()
+    workspace_id = local.submit(copy_files="*/*/file")
+    ended = local.run(local.due(workspace_id)["id"])
+    assert (ended["status"], ended["reason"]) == ("failed", "clone_failed")
+    assert "65536 bytes together" in ended["error_reason"]
 
 
 def test_files_that_are_too_large_end_the_clone(local: Node):
