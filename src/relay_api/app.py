@@ -179,9 +179,9 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
     )
 
 
-def _larger_bodies(settings: Settings) -> dict[str, int]:
-    """Return the largest body in bytes of each path that takes larger ones than others: base64 has 4 bytes for 3."""
-    return {"/v1/images": max(settings.api_max_body_bytes, settings.image_max_bytes * 4 // 3 + 4096)}
+def _larger_bodies(settings: Settings) -> dict[tuple[str, str], int]:
+    """Return the largest body in bytes of each method and path that take larger ones: base64 has 4 bytes for 3."""
+    return {("POST", "/v1/images"): max(settings.api_max_body_bytes, settings.image_max_bytes * 4 // 3 + 4096)}
 
 
 def _host_names(settings: Settings) -> list[str]:

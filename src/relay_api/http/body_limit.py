@@ -7,7 +7,8 @@ the event loop, and all other clients, for ten seconds.
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,6 +17,8 @@ from relay_api.http.problems import ApiError, problem
 
 MAX_VALUES = 4096
 """Most keys and items of a JSON body together; the largest sensible request has a few hundred."""
+MOST_LARGER = 8
+"""Most bodies at once that are larger than most may be: they are in memory before their clients are known."""
 READ_SECONDS = 30.0
 """Seconds within which a whole body must arrive."""
 
@@ -29,7 +32,7 @@ class BodyLimit:
     Args:
         app: the application to call with an accepted request.
         max_bytes: largest body in bytes.
-        larger: largest body in bytes of the paths that take larger ones.
+        larger: largest body in bytes of the methods and paths that take larger ones; `MOST_LARGER` at once.
         read_seconds: seconds within which a whole body must arrive.
     """
 
@@ -38,43 +41,70 @@ class BodyLimit:
         app: ASGIApp,
         max_bytes: int,
         read_seconds: float = READ_SECONDS,
-        larger: Mapping[str, int] | None = None,
+        larger: Mapping[tuple[str, str], int] | None = None,
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger or {}
         self._read_seconds = read_seconds
+        self._larger_at_once = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application, or answer 408 (body too slow), 413 (too large) or 422 (too many values)."""
+        """Call the application, or answer 408 (body too slow), 413 (too large), 422 (too many values), 503 (later)."""
         if scope["type"] != "http" or not _has_body(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        try:
-            most = self._larger.get(scope["path"], self._max_bytes)
-            body = await self._read(Headers(scope=scope), receive, most)
-        except ApiError as error:
-            await problem(error.status_code, error.code, error.detail, instance=scope["path"])(scope, receive, send)
-            return
-        if body is not None:
-            await self._app(scope, _replayed(body, receive), send)
+        most = self._larger.get((scope["method"], scope["path"]), self._max_bytes)
+        with ExitStack() as held:
+            try:
+                body = await self._read(Headers(scope=scope), receive, most, held)
+            except ApiError as error:
+                answer = problem(
+                    error.status_code, error.code, error.detail, headers=error.headers, instance=scope["path"]
+                )
+                await answer(scope, receive, send)
+                return
+            if body is not None:
+                await self._app(scope, _replayed(body, receive), send)
 
-    async def _read(self, headers: Headers, receive: Receive, most: int) -> bytes | None:
+    @contextmanager
+    def _larger_one(self) -> Iterator[None]:
+        """Count a body that is larger than most may be, and whose client is not known yet."""
+        if self._larger_at_once >= MOST_LARGER:
+            detail = f"{MOST_LARGER} large bodies are handled already; send it again in a few seconds"
+            raise ApiError(503, "busy", detail, {"Retry-After": "5"})
+        self._larger_at_once += 1
+        try:
+            yield
+        finally:
+            self._larger_at_once -= 1
+
+    async def _read(self, headers: Headers, receive: Receive, most: int, held: ExitStack) -> bytes | None:
         """Return the whole body; None if the client disconnected.
 
+        Args:
+            headers: of the request.
+            receive: gives the body.
+            most: largest body in bytes.
+            held: counts the body until the request is answered, if it is a larger one.
+
         Raises:
-            ApiError: 408, 413 or 422: the body is too slow, too large, or has too many values.
+            ApiError: 408, 413, 422 or 503: the body is too slow, too large, has too many values, or is a larger one
+                besides too many others.
         """
         said = headers.get("content-length", "")
         if said.isascii() and said.isdigit() and int(said[:20]) > most:
             raise _too_large(most)
-        body = bytearray()
+        body, counted = bytearray(), False
         try:
             async with asyncio.timeout(self._read_seconds):
                 while (message := await receive())["type"] == "http.request":
                     body += message.get("body", b"")
                     if len(body) > most:
                         raise _too_large(most)
+                    if len(body) > self._max_bytes and not counted:
+                        held.enter_context(self._larger_one())
+                        counted = True
                     if not message.get("more_body"):
                         break
                 else:

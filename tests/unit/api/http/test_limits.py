@@ -1,15 +1,17 @@
 """Bounds of the API that need no server: what a body holds, how often trouble is told, how many streams are open."""
 
+import asyncio
 import json
 import logging
 import random
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
-from relay_api.http.body_limit import count_values
+from relay_api.http.body_limit import MOST_LARGER, BodyLimit, count_values
 from relay_api.http.connections import AcceptTrouble, Seldom
 from relay_api.http.problems import ApiError
 from relay_api.streaming.open_streams import Streams
@@ -90,6 +92,43 @@ print(raise_open_files())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["512 (512, 512)", "512"]
+
+
+async def _answers(limit: BodyLimit, method: str, size: int) -> int:
+    """Send a body of ``size`` bytes; the status of the answer, 0 if the application got it."""
+    status = [0]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+    async def send(message: Any) -> None:
+        status[0] = message.get("status", status[0])
+
+    headers = [(b"content-length", str(size).encode())]
+    await limit({"type": "http", "method": method, "path": "/v1/images", "headers": headers}, receive, send)
+    return status[0]
+
+
+def test_larger_bodies_are_taken_by_one_method_only_and_few_at_once():
+    async def main() -> None:
+        over, inside = asyncio.Event(), asyncio.Queue[str]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            inside.put_nowait(scope["method"])
+            await over.wait()
+
+        limit = BodyLimit(app, 10, larger={("POST", "/v1/images"): 100})
+        assert await _answers(limit, "PUT", 50) == 413
+        tasks = [asyncio.create_task(_answers(limit, "POST", 50)) for _ in range(MOST_LARGER)]
+        for _ in tasks:
+            await inside.get()
+        assert await _answers(limit, "POST", 50) == 503
+        small = asyncio.create_task(_answers(limit, "POST", 10))
+        over.set()
+        assert await asyncio.gather(*tasks, small) == [0] * (MOST_LARGER + 1)
+        assert await _answers(limit, "POST", 50) == 0
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
