@@ -1,21 +1,28 @@
 """Previews of acts that destroy something, and the acts with the generation of their preview."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
+from relay_core.domain import execution as machine
+from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.vocabulary import Reason
 from relay_core.store.schema.tables import (
     CodingAgentTurn,
     ExecutionProcess,
     ExecutionProcessRepoState,
+    Project,
+    Session,
     Workspace,
     WorkspaceRepo,
 )
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces.sessions import conversation_before
 from tests.support.api_fixtures import Api, Worker, api_in_process, settings_for
+from tests.support.waiting import eventually
 
 BEFORE, AFTER = "1" * 40, "2" * 40
 
@@ -152,3 +159,37 @@ def _turn(database: Database, like: dict) -> UUID:
     claimed = Worker(database).claim(new)
     Worker(database).finish(claimed)
     return new
+def test_a_return_that_failed_is_not_repeated_without_its_generation(api, database, made):
+    turn = executions(api, made)[-1]["id"]
+    path = f"/v1/workspaces/{made['workspace_id']}/resume-at"
+    told = preview(api, path, {"execution": turn})
+    reset = api.post(path, {"execution": turn, "generation": told["generation"]}).json()
+    worker = Worker(database)
+    worker.finish(worker.claim(reset["id"]), machine.failed(Reason.RESET_FAILED, "uncommitted changes"))
+    for answer in (
+        api.post(f"/v1/executions/{reset['id']}/retry"),
+        api.post(f"/v1/runs/{reset['run_id']}/rerun", {"from": "start"}),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (409, "stale_generation"), answer.text
+        assert "resume-at again" in answer.json()["detail"]
+
+
+def test_what_was_queued_behind_the_reset_is_not_dropped(api, database, made):
+    with database.begin() as connection:
+        claude = ExecutorChoice("claude-code")
+        connection.execute(update(Session).values(executor=claude.name, executor_config=claude.as_json()))
+    turn = executions(api, made)[-1]
+    path = f"/v1/workspaces/{made['workspace_id']}/resume-at"
+    told = preview(api, path, {"execution": turn["id"]})
+    reset = api.post(path, {"execution": turn["id"], "generation": told["generation"]}).json()
+    asked = api.post(f"/v1/sessions/{turn['session_id']}/follow-ups", {"prompt": "and now?"})
+    assert asked.status_code == 202, asked.text
+    worker = Worker(database)
+    worker.finish(worker.claim(reset["id"]))
+    assert [one["dropped"] for one in executions(api, made)] == [False, True, False, False]
+    worker.finish(worker.claim(asked.json()["id"]), turn={"agent_session_id": "s", "agent_message_id": "m"})
+    with database.connect() as connection:
+        found = conversation_before(connection, UUID(turn["session_id"]), UUID(int=1))
+    assert found == ("s", "m", False)
+
+

@@ -19,7 +19,9 @@ def to_drop(connection: Connection, workspace_id: UUID, execution_id: UUID) -> S
 
 
 def drop(connection: Connection, workspace_id: UUID, execution_id: UUID, by: UUID) -> None:
-    """Mark an execution and all later ones as dropped, with an event; the caller ends the reset that went back.
+    """Mark an execution and the later ones before a reset as dropped, with an event; the caller ends the reset.
+
+    What was queued after the reset runs on the state to which it went back, so it is not dropped.
 
     Args:
         connection: the transaction that ends the reset. It holds the lane.
@@ -27,7 +29,9 @@ def drop(connection: Connection, workspace_id: UUID, execution_id: UUID, by: UUI
         execution_id: the first execution to drop.
         by: the reset, which stays.
     """
-    ids = connection.scalars(_from(workspace_id, execution_id).where(E.id != by).order_by(E.created_at, E.id)).all()
+    reset = select(E.lane_position).where(E.id == by).scalar_subquery()
+    before = _from(workspace_id, execution_id).where(E.lane_position < reset)
+    ids = connection.scalars(before.order_by(E.created_at, E.id)).all()
     connection.execute(update(E).where(E.id.in_(ids)).values(dropped=True))
     payload = {"execution_id": str(execution_id), "executions": [str(one) for one in ids]}
     events.append(connection, workspace_id, EventKind.WORKSPACE_EXECUTIONS_DROPPED, payload)
