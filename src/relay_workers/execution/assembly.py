@@ -53,7 +53,8 @@ def make_runner(context: WorkerContext) -> Runner:
 
 def make_git_watch(context: WorkerContext) -> GitWatch:
     """Build the part that compares the clones of this node with what was recorded of them."""
-    return GitWatch(context.claimant.node_id, context.settings.data_dir, context.database, context.git)
+    data_dir = context.settings.data_dir
+    return GitWatch(context.claimant.node_id, data_dir, context.database, context.git, context.secrets)
 
 
 def make_partial_evidence(context: WorkerContext) -> PartialEvidence:

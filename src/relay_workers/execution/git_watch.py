@@ -3,22 +3,28 @@
 It reads files of git and runs nothing (`Git.heads`). It changes no file: what differs is stored and evented.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
 
 import structlog
 
-from relay_core.domain.errors import RelayError
+from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.watched_head import SeenHead
+from relay_core.domain.logs.masking import SecretMask
+from relay_core.secret_box import SecretBox
+from relay_core.store.outage import is_away
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import git_watch
+from relay_core.store.workspaces import git_watch, workspace_row
 from relay_core.store.workspaces.git_watch import Watched
+from relay_workers.execution.secret_values import to_mask
 from relay_workers.execution.workspace import workspace_dir
 from relay_workers.git.port import Git, Head
 
 log = structlog.get_logger(__name__)
 
+_UNMASKED = "HEAD cannot be read; why is not shown, as the workspace's secrets cannot be masked"
 LOOK_SECONDS = 30.0
 """Seconds between two looks at the clones of idle workspaces."""
 
@@ -32,24 +38,30 @@ class GitWatch:
         data_dir: its data directory.
         database: stores what was recorded and what is found.
         git: reads HEAD.
+        secrets: decrypts the values to mask.
     """
 
     node_id: str
     data_dir: Path
     database: Database
     git: Git
+    secrets: SecretBox
 
     def sweep(self) -> None:
-        """Look at every workspace of the node that no step uses."""
+        """Look at every workspace of the node that no step uses; an error of one is logged, and the next follows."""
         with self.database.connect() as connection:
             watched = git_watch.of_node(connection, self.node_id)
         for workspace in watched:
-            self._look(workspace)
+            try:
+                self._look(workspace)
+            except Exception:
+                log.exception("the clones cannot be compared", workspace_id=str(workspace.workspace_id))
 
     def look(self, execution_id: UUID) -> None:
         """Look at the workspace of an execution, unless a step uses it: before its claim, or before its end.
 
-        An error of the look is logged: it must not keep an execution from its claim or its end.
+        An error of the look is logged: it must not keep an execution from its claim or its end. Only if the database is
+        away, the error is raised, as the claim or the end would fail, too.
         """
         with self.database.single_statements() as connection:
             watched = git_watch.of_execution(connection, self.node_id, execution_id)
@@ -57,8 +69,10 @@ class GitWatch:
             return
         try:
             self._look(watched)
-        except (RelayError, OSError) as error:
-            log.warning("the clones cannot be compared", execution_id=str(execution_id), error=str(error))
+        except Exception as error:
+            if is_away(error):
+                raise
+            log.exception("the clones cannot be compared", execution_id=str(execution_id))
 
     def _look(self, watched: Watched) -> None:
         directory = workspace_dir(self.data_dir, watched.workspace_id)
@@ -68,8 +82,21 @@ class GitWatch:
         heads = self.git.heads(directory, names.values())
         seen = {one: _seen(heads[name]) for one, name in names.items()}
         if any(repo.is_news(seen[repo.repo_id]) for repo in watched.repos):
+            shown = self._masked(watched.workspace_id, seen)
             with self.database.begin() as connection:
-                git_watch.settle(connection, self.node_id, watched, seen)
+                git_watch.settle(connection, self.node_id, watched, shown)
+
+    def _masked(self, workspace_id: UUID, seen: Mapping[UUID, SeenHead]) -> Mapping[UUID, SeenHead]:
+        """Return what was seen with secrets masked in its texts, which name what a container has written."""
+        if not any(head.problem for head in seen.values()):
+            return seen
+        with self.database.connect() as connection:
+            row = workspace_row.load(connection, workspace_id)
+        try:
+            mask = SecretMask(to_mask(self.secrets, row)).text
+        except StepFailed:  # the secrets cannot be masked
+            return {one: replace(head, problem=head.problem and _UNMASKED) for one, head in seen.items()}
+        return {one: replace(head, problem=head.problem and mask(head.problem)) for one, head in seen.items()}
 
 
 def _seen(head: Head) -> SeenHead:

@@ -119,14 +119,14 @@ class SecretMask:
         return masker.feed(data) + masker.finish()
 
     def text(self, text: str) -> str:
-        """Return the text with every secret masked.
+        """Return the text with every secret masked, and with a replacement character for each byte that is not UTF-8.
 
         At the end of the text the beginning of a secret is masked as well (if it has `HEAD_BYTES` or more), as the text
         may grow or may have been cut there.
         """
         patterns = self._patterns
         if patterns is None:
-            return text
+            return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         if text.endswith(CUT):
             return self.text(text.removesuffix(CUT)) + CUT
         masker = Masker(patterns)

@@ -1,5 +1,6 @@
 """Commits that no execution recorded, on a real node: found, told, and in the way of further steps until acknowledged."""
 
+import os
 import shutil
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import pytest
 from relay_core.domain.errors import Conflict
 from relay_core.domain.vocabulary import GitState, RunReason
 from relay_core.store.views.waiting import queues_of
+from relay_core.store.workspaces import git_watch
 from relay_core.store.workspaces.acknowledge import acknowledge
 from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.git_acts import PushRequest, ResetRequest, add_push, add_reset
@@ -173,6 +175,35 @@ def test_a_dev_server_starts_in_a_diverged_workspace(node):
         server = add_step(connection, workspace, StepRequest(RunReason.DEV_SERVER, script=SERVER), ME, {})
     node.begin(server)
     node.until(lambda: "dev_server.ready" in node.kinds(workspace), "the dev server answers")
+
+
+def test_a_ref_with_a_name_that_is_no_text_is_told_and_stops_neither_the_sweep_nor_a_claim(node):
+    """A container links the ref to another file, so its name is part of the message."""
+    workspace, other = sorted(prepared(node) for _ in range(2))
+    queued = setup(node, workspace)
+    git_dir = clone_of(node, workspace) / ".git"
+    (git_dir / "refs/heads" / os.fsdecode(b"\xff")).symlink_to("main")
+    (git_dir / "HEAD").write_bytes(b"ref: refs/heads/\xff\n")
+    commit_by_hand(node, other)
+    look(node)
+    (told,) = found(node, workspace)
+    assert told["git_state"] == "diverged"
+    assert "refs/heads/\ufffd" in told["problem"]
+    assert found(node, other)[0]["git_state"] == "diverged"
+    accept(node, workspace)
+    assert node.run(queued)["status"] == "completed"
+
+
+def test_an_error_of_a_look_keeps_no_step_from_its_claim(node, monkeypatch):
+    workspace = prepared(node)
+    commit_by_hand(node, workspace)
+    queued = setup(node, workspace)
+
+    def broken(*_: object) -> None:
+        raise ValueError("it cannot be stored")
+
+    monkeypatch.setattr(git_watch, "settle", broken)
+    assert node.run(queued)["status"] == "completed"
 
 
 def test_a_workspace_whose_directory_is_gone_is_left_to_its_next_step(node):
