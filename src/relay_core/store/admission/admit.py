@@ -53,7 +53,7 @@ _WITHDRAW = text(
       LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
       WHERE r.admitted_at IS NOT NULL AND r.status <> 'completed'
         AND (w.state = 'stopped' OR w.requested_state IS NOT NULL OR n.liveness = 'offline'
-          OR n.revoked_at IS NOT NULL
+          OR n.revoked_at IS NOT NULL OR w.diverged_at IS NOT NULL
           OR (w.node_id IS NOT NULL AND NOT EXISTS (
             SELECT 1 FROM node_slots s WHERE s.node_id = w.node_id AND s.starts)))
         AND NOT EXISTS (SELECT 1 FROM execution_processes e WHERE e.run_id = r.id AND e.status = 'running')
@@ -94,8 +94,8 @@ def sweep(connection: Connection) -> list[QueueMessage]:
     """Admit all waiting runs for which there is a place now, and return their messages.
 
     It repairs what ends of executions do not see: a node that came back, a row that was locked, time that raised a
-    priority. Runs whose workspace is stopped, or whose node is offline, revoked,
-    detached or below the floor of its pool, give their place back.
+    priority. Runs whose workspace is stopped or waits for the acknowledgement of
+    strange commits, or whose node is offline, revoked, detached or below the floor of its pool, give their place back.
     """
     connection.execute(_LOCK)
     connection.execute(_WITHDRAW)

@@ -27,6 +27,7 @@ from relay_core.store.schema.tables import Event, ExecutionProcess, Run, Workspa
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views import execution_views
+from relay_core.store.workspaces import condition, git_watch
 from relay_core.store.workspaces.add_step import queue_step
 from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun, submit_run
 from tests.support.store_acts import ME, OTHER, WORKER, claim, finish
@@ -302,6 +303,25 @@ def test_a_run_that_is_admitted_keeps_its_place_until_it_is_completed_and_a_retr
     claimed = claim(db, agent.execution_id)
     assert isinstance(claimed, Claimed)
     assert [message.execution_id for message in finish(db, claimed)] == [second.execution_id]
+
+
+def test_a_diverged_workspace_gives_its_place_back_until_it_is_acknowledged(db: Database) -> None:
+    limit(db, LimitKind.POOL, "default", 1)
+    first, second = submit(db), submit(db)
+    [agent] = finish(db, claim(db, first.execution_id))
+
+    def mark(*, diverged: bool) -> None:
+        with db.begin() as connection:
+            connection.execute(text("UPDATE workspaces SET state = 'running'"))
+            git_watch.mark(connection, condition.lock(connection, first.workspace_id), diverged=diverged)
+
+    mark(diverged=True)
+    assert sweep(db) == [second.execution_id]
+    [last] = finish(db, claim(db, second.execution_id))
+    assert finish(db, claim(db, last.execution_id)) == [], "the first one waits for a person"
+    assert sweep(db) == []
+    mark(diverged=False)
+    assert sent(db) == [agent.execution_id]
 
 
 def test_submissions_of_one_repository_do_not_wait_for_each_other(db: Database) -> None:
