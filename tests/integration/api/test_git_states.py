@@ -6,8 +6,11 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, update
 
+from relay_core.domain import execution as machine
+from relay_core.domain.vocabulary import Reason
 from relay_core.store.schema.tables import ExecutionProcessRepoState, Workspace, WorkspaceRepo
 from relay_core.store.transaction import Database
+from relay_core.store.workspaces import git_watch
 from tests.support.api_fixtures import Api, Worker, api_in_process, settings_for
 
 OURS, THEIRS = "1" * 40, "2" * 40
@@ -81,6 +84,18 @@ def test_a_diverged_workspace_answers_409_until_it_is_acknowledged(api, database
     told = {"repo": "app", "head_commit": THEIRS, "recorded_commit": OURS}
     assert event["payload"] == {"by": "ann", "clones": [told]}
     assert api.post(f"/v1/workspaces/{made}/executions", step).status_code == 202
+
+
+def test_what_is_accepted_after_a_step_that_recorded_nothing_is_shown(api, database, made):
+    """As after a lost node: the step ends without a commit, and the next look accepts what it finds."""
+    worker = Worker(database)
+    step = api.post(f"/v1/workspaces/{made}/executions", {"run_reason": "setup_script", "script": "x"}).json()
+    worker.finish(worker.claim(step["id"]), machine.failed(Reason.NODE_LOST, "the node is gone"))
+    with database.begin() as connection:
+        group = git_watch.last_group(connection, UUID(made))
+        connection.execute(update(WorkspaceRepo).values(accepted_group=group, accepted_commit=THEIRS))
+    (clone,) = state_of(api, made)["repos"]
+    assert (clone["recorded_commit"], clone["head_commit"], clone["git_state"]) == (THEIRS, THEIRS, "clean")
 
 
 def test_an_acknowledgement_of_something_else_is_refused(api, database, made):

@@ -15,14 +15,18 @@ View = dict[str, Any]
 _STATES = text(
     """
     SELECT r.workspace_id, r.repo_id, r.name, r.found_state, r.found_commit, r.found_from, r.found_problem, r.found_at,
-      r.accepted_commit, r.accepted_group, recorded.head, recorded.group_id, known.dirty
+      r.accepted_commit, r.accepted_group = last.group_id AS accepted, recorded.head, known.dirty
     FROM workspace_repos r
     LEFT JOIN LATERAL (
-      SELECT s.after_head_commit AS head, e.group_id FROM execution_processes e JOIN execution_process_repo_states s
+      SELECT s.after_head_commit AS head FROM execution_processes e JOIN execution_process_repo_states s
         ON s.execution_process_id = e.id AND s.repo_id = r.repo_id
       WHERE e.workspace_id = r.workspace_id AND e.run_reason <> 'dev_server' AND s.after_head_commit IS NOT NULL
         AND s.after_state IN ('recorded', 'recorded_late')
       ORDER BY e.created_at DESC, e.id DESC LIMIT 1) AS recorded ON true
+    LEFT JOIN LATERAL (
+      SELECT e.group_id FROM execution_processes e
+      WHERE e.workspace_id = r.workspace_id AND e.started_at IS NOT NULL AND e.run_reason <> 'dev_server'
+      ORDER BY e.lane_position DESC, e.started_at DESC LIMIT 1) AS last ON true
     LEFT JOIN LATERAL (
       SELECT s.dirty FROM execution_processes e JOIN execution_process_repo_states s
         ON s.execution_process_id = e.id AND s.repo_id = r.repo_id
@@ -39,8 +43,7 @@ def states_of(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, list[Vi
     found: dict[UUID, list[View]] = {}
     rows = connection.execute(_STATES, {"ids": list(ids)}).mappings() if ids else ()
     for row in rows:
-        accepted = row["accepted_group"] is not None and row["accepted_group"] == row["group_id"]
-        recorded = row["accepted_commit"] if accepted else row["head"]
+        recorded = row["accepted_commit"] if row["accepted"] else row["head"]
         found.setdefault(row["workspace_id"], []).append(
             {
                 "repo_id": row["repo_id"],
@@ -81,6 +84,6 @@ def git_state(connection: Connection, workspace_id: UUID, principal: Principal) 
 def _state(row: RowMapping) -> GitState | None:
     if row["found_state"] is not None:
         return GitState(row["found_state"])
-    if row["head"] is None:
+    if row["head"] is None and not row["accepted"]:
         return None
     return GitState.DIRTY if row["dirty"] else GitState.CLEAN
