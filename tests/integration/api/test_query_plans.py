@@ -17,6 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from relay_api.page import router as page
 from relay_core.store.transaction import Database
+from relay_core.store.workspaces import git_watch
 from relay_stack.services.postgres import EmbeddedPostgres
 from tests.support import many_runs, reading
 from tests.support.api_fixtures import Api, api_in_process, settings_for
@@ -82,6 +83,34 @@ def test_no_request_reads_more_rows_than_its_answer_needs(api: Api, who: str):
     event.remove(engine, "before_cursor_execute", record)
     problems = {problem for problem in problems if problem.split(": ", 1)[0] not in READ_ALL}
     assert not problems, "\n".join(sorted(problems))
+
+
+def test_a_look_before_a_claim_reads_the_last_step_of_a_long_history_only(api: Api):
+    database, record = api.database, Recorder()
+    with database.begin() as connection:
+        agents = "SELECT id FROM execution_processes WHERE started_at IS NOT NULL AND run_reason = 'coding_agent'"
+        id_ = connection.scalar(text(f"{agents} LIMIT 1"))
+        connection.execute(text(_LONG_HISTORY), {"id": id_, "more": RUNS})
+    event.listen(database.engine, "before_cursor_execute", record)
+    with database.connect() as connection:
+        assert git_watch.of_execution(connection, "node-1", id_) is not None
+    event.remove(database.engine, "before_cursor_execute", record)
+    [(statement, parameters)] = record.sent
+    with database.engine.connect() as connection:
+        assert not list(explained(connection, statement, parameters))
+
+
+_LONG_HISTORY = """
+    WITH idle AS (
+      UPDATE workspaces w SET container_ref = '/there', state = 'running', node_id = 'node-1' FROM execution_processes e
+      WHERE e.id = :id AND w.id = e.workspace_id RETURNING w.id),
+    free AS (UPDATE lanes l SET group_id = NULL FROM idle WHERE l.workspace_id = idle.id)
+    INSERT INTO execution_processes (id, task_id, group_id, session_id, workspace_id, run_id, run_reason,
+      executor_action, status, created_by, started_at, completed_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), e.session_id, e.workspace_id, e.run_id, e.run_reason,
+      e.executor_action, 'completed', e.created_by, e.started_at, e.completed_at
+    FROM execution_processes e, generate_series(1, :more) WHERE e.id = :id
+    """
 
 
 def new(sent: list[tuple[str, Any]], known: set[str]) -> Iterator[tuple[str, Any]]:

@@ -102,6 +102,13 @@ class ExecutionProcess(Base):
         ),
         Index("execution_workspace", "workspace_id", "created_at", "id"),
         Index("execution_run", "run_id", "created_at", postgresql_where=text("run_id IS NOT NULL")),
+        Index(
+            "execution_last_of_lane",
+            "workspace_id",
+            text("lane_position DESC"),
+            text("started_at DESC"),
+            postgresql_where=text("started_at IS NOT NULL AND run_reason <> 'dev_server'"),
+        ),
         Index("execution_session", "session_id"),
         Index("execution_of_project", "project_id", "created_at", postgresql_where=text("project_id IS NOT NULL")),
         Index("execution_active", "status", "node_id", postgresql_where=text("status IN ('queued', 'running')")),

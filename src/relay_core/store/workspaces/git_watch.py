@@ -30,7 +30,7 @@ _LOOK = """
     FROM workspaces w JOIN workspace_repos r ON r.workspace_id = w.id
     JOIN lanes l ON l.workspace_id = w.id AND l.group_id IS NULL
     CROSS JOIN LATERAL (
-      SELECT e.group_id FROM execution_processes e
+      SELECT e.group_id, e.lane_position FROM execution_processes e
       WHERE e.workspace_id = w.id AND e.started_at IS NOT NULL AND e.run_reason <> 'dev_server'
       ORDER BY e.lane_position DESC, e.started_at DESC LIMIT 1) AS last
     CROSS JOIN LATERAL (
@@ -38,7 +38,8 @@ _LOOK = """
         bool_and(s.after_head_commit IS NOT NULL AND s.after_state IN ('recorded', 'recorded_late')) AS complete
       FROM execution_processes e LEFT JOIN execution_process_repo_states s
         ON s.execution_process_id = e.id AND s.repo_id = r.repo_id
-      WHERE e.workspace_id = w.id AND e.group_id = last.group_id AND e.started_at IS NOT NULL) AS recorded
+      WHERE e.workspace_id = w.id AND e.group_id = last.group_id AND e.started_at IS NOT NULL
+        AND e.run_reason <> 'dev_server' AND e.lane_position = last.lane_position) AS recorded
     """
 _COMPARABLE = f"{_LOOK} WHERE {_PLACED} AND NOT {_LEFT}"
 _OF_NODE = text(f"{_COMPARABLE} ORDER BY w.id")

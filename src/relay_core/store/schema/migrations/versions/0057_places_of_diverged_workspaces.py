@@ -1,5 +1,6 @@
 """Runs of diverged workspaces hold no place, the last step of a lane has an index, restored nodes are as they were"""
 
+import sqlalchemy as sa
 from alembic import op
 
 revision = "0057"
@@ -26,7 +27,14 @@ WHERE r.admitted_at IS NULL AND r.status <> 'completed' AND e.status = 'queued'
 
 def upgrade() -> None:
     op.execute(WAITING.format(ready="AND w.diverged_at IS NULL"))
+    op.create_index(
+        "execution_last_of_lane",
+        "execution_processes",
+        ["workspace_id", sa.text("lane_position DESC"), sa.text("started_at DESC")],
+        postgresql_where=sa.text("started_at IS NOT NULL AND run_reason <> 'dev_server'"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("execution_last_of_lane", "execution_processes")
     op.execute(WAITING.format(ready=""))
