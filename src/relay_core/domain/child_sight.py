@@ -36,6 +36,8 @@ class Child:
     state: WorkspaceState | None = None
     liveness: Liveness | None = None
     """Of its node; None: it has no node yet."""
+    detached: bool = False
+    """Whether its node was detached and has sent a heartbeat lately: its liveness is then no proof of its silence."""
     expired: bool = False
     """Whether it has a reservation whose time is over."""
     resumes: bool = False
@@ -60,6 +62,8 @@ def judge(child: Child) -> Verdict:
         return Verdict(reason)
     if child.liveness is Liveness.DEGRADED:
         return Verdict(unverified="its node is degraded")
+    if child.detached and child.liveness is Liveness.OFFLINE:
+        return Verdict(unverified="its node is detached")
     if child.sight is Sight.SILENT:
         return Verdict(unverified="the container engine of its node gives no answer")
     if _stopped(child):
@@ -72,7 +76,7 @@ def _why_reclaimed(child: Child) -> ReclaimReason | None:
         return ReclaimReason.CHILD_MISSING
     if child.expired:
         return ReclaimReason.RESERVATION_EXPIRED
-    if child.liveness is Liveness.OFFLINE:
+    if child.liveness is Liveness.OFFLINE and not child.detached:
         return ReclaimReason.NODE_OFFLINE
     if child.sight is Sight.ABSENT or child.state is WorkspaceState.FAILED:
         return ReclaimReason.CONTAINER_MISSING

@@ -185,6 +185,18 @@ def test_a_revoked_node_is_not_attached_and_stays_revoked(api: Api) -> None:
     assert api.post("/v1/nodes/n1/restore", who="admin").json()["state"] == "online"
 
 
+def test_a_restored_node_has_the_attachment_that_it_had(api: Api) -> None:
+    online(api)
+    attach(api, "n2", capabilities={"declares": ["GPU!"]})
+    detach(api)
+    before = [(node_of(api, node)["state"], node_of(api, node)["closed"]) for node in ("n1", "n2")]
+    for act in ("revoke", "restore"):
+        for node in ("n1", "n2"):
+            assert api.post(f"/v1/nodes/{node}/{act}", who="admin").status_code == 200
+    assert [(node_of(api, node)["state"], node_of(api, node)["closed"]) for node in ("n1", "n2")] == before
+    assert [state for state, _ in before] == ["offline", "degraded"]
+
+
 @pytest.mark.proves("T003-20")
 def test_the_violation_of_another_unique_index_is_no_conflict_of_attachments(api: Api) -> None:
     online(api)

@@ -1,19 +1,28 @@
 """Compares a workspace's delegations with what is known of its children, before anything is started in it."""
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, exists, func, select, update
 
 from relay_core.domain.child_sight import Child, ReclaimReason, Sight, judge
 from relay_core.domain.events import EventKind
+from relay_core.domain.nodes import Bounds
 from relay_core.domain.scope import LIVE, DelegationState
-from relay_core.domain.vocabulary import Liveness, WorkspaceState
+from relay_core.domain.vocabulary import ACTIVE_ATTACHMENTS, AttachmentState, Liveness, WorkspaceState
 from relay_core.store.delegations import records, scopes
-from relay_core.store.schema.tables import RuntimeNode, ScopeDelegation, Workspace
+from relay_core.store.schema.tables import NodeAttachment, RuntimeNode, ScopeDelegation, Workspace
 
-D = ScopeDelegation
+A, D = NodeAttachment, ScopeDelegation
+_HEARD_WITHIN = timedelta(seconds=Bounds().offline_seconds)
+"""Age of the last heartbeat above which a node is silent, detached or not."""
+_DETACHED = (
+    exists().where(A.node_id == RuntimeNode.node_id, A.state == AttachmentState.OFFLINE)
+    & ~exists().where(A.node_id == RuntimeNode.node_id, A.state.in_(ACTIVE_ATTACHMENTS))
+    & func.coalesce(RuntimeNode.last_heartbeat_at > func.now() - _HEARD_WITHIN, False)
+)
 _GIVEN = (
     select(
         *D.__table__.columns,
@@ -22,6 +31,7 @@ _GIVEN = (
         (Workspace.deleted_at.is_not(None) | Workspace.archived).label("child_gone"),
         func.coalesce(Workspace.idle_stopped, False).label("child_resumes"),
         RuntimeNode.liveness,
+        _DETACHED.label("child_detached"),
         ((D.state == DelegationState.RESERVED) & (D.expires_at <= func.now())).label("expired"),
     )
     .outerjoin(Workspace, Workspace.id == D.child_workspace_id)
@@ -113,6 +123,7 @@ def _child(row: RowMapping, sights: Mapping[UUID, Sight]) -> Child:
         exists=row["child"] is not None and not row["child_gone"],
         state=word(WorkspaceState, row["child_state"]),
         liveness=word(Liveness, row["liveness"]),
+        detached=row["child_detached"],
         expired=row["expired"],
         resumes=row["child_resumes"],
         sight=sights.get(row["child_workspace_id"]),

@@ -28,7 +28,8 @@ ACTIVE_INDEX = "runtime_node_attachments_active"
 """The unique index of active attachments; only its violation is a conflict of attachments."""
 UPDATE_CONFLICT = "runtimenode.capabilityupdate_conflict"
 _ACTIVE = A.state.in_(ACTIVE_ATTACHMENTS)
-_ALL = select(*A.__table__.columns, NodePool.min_protocol_version).outerjoin(NodePool, NodePool.pool == A.pool)
+_SHOWN = [column for column in A.__table__.columns if column.name != "revoked_from"]
+_ALL = select(*_SHOWN, NodePool.min_protocol_version).outerjoin(NodePool, NodePool.pool == A.pool)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Attachment:
     @classmethod
     def from_row(cls, row: RowMapping) -> "Attachment":
         """Make the value from a row of `_ALL`."""
-        return cls(**{**row, "state": AttachmentState(row["state"])})
+        state = AttachmentState(row["state"])
+        why = None if state is AttachmentState.REVOKED else row["state_reason"]
+        return cls(**{**row, "state": state, "state_reason": why})
 
     @property
     def slot(self) -> Slot:
@@ -120,9 +123,9 @@ def attach_worker(connection: Connection, node_id: str, pool: str, declares: Seq
     Raises:
         Conflict: `runtimenode.attach_conflict`: the node is attached to another pool.
     """
-    was = connection.scalar(select(A.state).where(A.node_id == node_id, A.pool == pool))
     if _lock(connection, node_id):
         return False
+    was = connection.scalar(select(A.state).where(A.node_id == node_id, A.pool == pool))
     known = was in {AttachmentState.REGISTERING, AttachmentState.ONLINE}
     state = AttachmentState(was) if known and was is not None else AttachmentState.REGISTERING
     _upsert(connection, Attaching(node_id, pool, PROTOCOL, {"declares": list(declares)}), state, None)
@@ -213,16 +216,23 @@ def detach(connection: Connection, node_id: str, by: str | None, reason: str | N
 
 def end_all(connection: Connection, node_id: str) -> None:
     """Mark all attachments of a node as revoked. The caller has locked the node's row and marks it, too."""
-    values = {"state": AttachmentState.REVOKED, "state_reason": None, "updated_at": func.now()}
-    connection.execute(update(A).where(A.node_id == node_id).values(values))
+    values = {"state": AttachmentState.REVOKED, "revoked_from": A.state, "updated_at": func.now()}
+    connection.execute(update(A).where(A.node_id == node_id, A.state != AttachmentState.REVOKED).values(values))
 
 
 def restore(connection: Connection, node_id: str) -> None:
-    """Undo `end_all`: the attachment to the pool whose queue the node consumes is online, others are offline."""
+    """Undo `end_all`: each attachment has the state again that it had before.
+
+    Where that is not known, because an older release revoked the node, the attachment to the pool whose queue the node
+    consumes is online, others are offline.
+    """
     serving = A.pool == select(N.pool).where(N.node_id == node_id).scalar_subquery()
     mine = (A.node_id == node_id) & (A.state == AttachmentState.REVOKED)
     for which, state in ((serving, AttachmentState.ONLINE), (~serving, AttachmentState.OFFLINE)):
-        connection.execute(update(A).where(mine, which).values(state=state, updated_at=func.now()))
+        values = {"state": func.coalesce(A.revoked_from, state), "revoked_from": None, "updated_at": func.now()}
+        connection.execute(update(A).where(mine, which).values(values))
+    registering = select(A.id).where(A.node_id == node_id, A.state == AttachmentState.REGISTERING).exists()
+    connection.execute(update(N).where(N.node_id == node_id).values(registering=registering))
 
 
 def subject_of(node_id: str) -> Subject:

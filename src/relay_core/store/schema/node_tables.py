@@ -66,6 +66,8 @@ class NodeAttachment(Base):
     state: Mapped[str] = mapped_column(server_default=AttachmentState.REGISTERING)
     state_reason: Mapped[str | None]
     """Why it is degraded, as a clause for people."""
+    revoked_from: Mapped[str | None]
+    """State that it had when its node was revoked, and has again when the node is restored."""
     protocol_version: Mapped[str] = mapped_column(server_default="1.0")
     """MAJOR.MINOR of what its workers and the server tell each other."""
     capabilities: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))

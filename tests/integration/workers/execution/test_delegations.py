@@ -1,5 +1,6 @@
 """Delegations on a node of fakes with a real Postgres: what happens to them before anything starts in a workspace."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +15,7 @@ from relay_core.domain.vocabulary import RunReason
 from relay_core.store.delegations import delegations, scopes
 from relay_core.store.delegations.delegations import NewDelegation, RuleInput
 from relay_core.store.executions import create
-from relay_core.store.nodes import runtime_nodes
+from relay_core.store.nodes import attachments, runtime_nodes
 from relay_core.store.schema.tables import Event, ExecutionProcess, RuntimeNode, ScopeDelegation, Workspace
 from relay_core.store.views import workspace_views
 from relay_core.store.workspaces.delete import delete_workspaces
@@ -243,6 +244,23 @@ def test_a_child_of_which_nothing_is_known_keeps_its_lease(node: FakeNode, what:
     _move(node, child, None)
     restore(node, parent)
     assert lease(node, made)["unverified"] is None
+
+
+def test_a_detached_node_keeps_the_leases_of_its_workspaces_until_it_is_silent(node: FakeNode) -> None:
+    parent, child = prepared(node), prepared(node)
+    made = delegate(node, parent, child)
+    restore(node, child)
+    _move(node, child, "online")
+    with node.database.begin() as connection:
+        assert attachments.detach(connection, "other-online", None)
+    restore(node, parent)
+    assert (lease(node, made)["state"], lease(node, made)["unverified"]) == ("active", "its node is detached")
+    with node.database.begin() as connection:
+        long_ago = func.now() - timedelta(hours=1)
+        silent = update(RuntimeNode).where(RuntimeNode.node_id == "other-online")
+        connection.execute(silent.values(last_heartbeat_at=long_ago))
+    restore(node, parent)
+    assert (lease(node, made)["state"], lease(node, made)["reclaim_reason"]) == ("reclaimed", "node_offline")
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def test_what_is_proven_takes_a_lease_away(changed: dict[str, object], reason: R
     "changed",
     [
         {"liveness": Liveness.DEGRADED, "sight": None},
+        {"liveness": Liveness.OFFLINE, "detached": True, "sight": None},
         {"sight": Sight.SILENT},
         {"state": WorkspaceState.STOPPED, "sight": Sight.STOPPED, "resumes": True},
     ],

@@ -33,8 +33,10 @@ def upgrade() -> None:
         ["workspace_id", sa.text("lane_position DESC"), sa.text("started_at DESC")],
         postgresql_where=sa.text("started_at IS NOT NULL AND run_reason <> 'dev_server'"),
     )
+    op.add_column("runtime_node_attachments", sa.Column("revoked_from", sa.Text()))
 
 
 def downgrade() -> None:
+    op.drop_column("runtime_node_attachments", "revoked_from")
     op.drop_index("execution_last_of_lane", "execution_processes")
     op.execute(WAITING.format(ready=""))
