@@ -83,7 +83,7 @@ def retry_execution(
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, found, step)
     new = _repeat(connection, *_to_repeat(connection, row), by, run_id)
-    idle.wake(connection, workspace, by)
+    idle.wake(connection, workspace, by, row.run_reason)
     if workspace.state is WorkspaceState.RUNNING and workspace.requested_state is None:
         stop_resume.send_due_steps(connection, found)
     return new

@@ -95,7 +95,8 @@ def queue_step(
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
         Conflict: `workspace_failed`, `workspace_archived`, `workspace_diverged`; for a dev server also
-            `workspace_stopped` and, while the workspace is being prepared, `conflict`.
+            `workspace_stopped` and, while the workspace is being prepared, `conflict`; for an archive script
+            `workspace_stopped`, if the workspace is archived and a client stopped it.
     """
     found = condition.read_for(connection, workspace_id, principal)
     return _queue(connection, found, NewStep(action, principal, session_id, notes))
@@ -118,7 +119,7 @@ def _queue(connection: Connection, found: WorkspaceCondition, new: NewStep) -> U
     if found.archived and action.step.run_reason is not RunReason.ARCHIVE_SCRIPT:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
     found.refuse_if_diverged(action.step.run_reason)
-    woken = idle.wake(connection, found, principal.owner)
+    woken = idle.wake(connection, found, principal.owner, action.step.run_reason)
     if found.stopped and not woken and isinstance(action.step, DevServerStep):
         raise Conflict("the workspace is stopped; resume it, then start the dev server", code="workspace_stopped")
     if found.state is WorkspaceState.STARTING and isinstance(action.step, DevServerStep):

@@ -27,7 +27,7 @@ def change(connection: Connection, workspace_id: UUID, patch: Mapping[str, Any],
     """Change a workspace by a merge patch (RFC 7396), with an event.
 
     To archive it also asks its dev servers to end and queues the archive scripts of its repos, one after another. They
-    are left out if its container does not run: then nothing could run them.
+    are left out if a client stopped it; one that was stopped because it was idle is started for them.
 
     Args:
         connection: one transaction of `Database`; the message of the first archive script is sent after its commit.
@@ -60,7 +60,8 @@ def change(connection: Connection, workspace_id: UUID, patch: Mapping[str, Any],
     events.append(connection, workspace_id, EventKind.WORKSPACE_CHANGED, payload)
     if values.get("archived"):
         kill_dev_servers(connection, workspace_id, principal.owner)
-        if found.state is WorkspaceState.RUNNING and not found.stopped:
+        idle = found.idle_stopped and found.stopped
+        if idle or (found.requested_state or found.state) is WorkspaceState.RUNNING:
             _queue_archive_scripts(connection, workspace_id, principal)
 
 

@@ -52,7 +52,7 @@ def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
     kill(connection, list(connection.scalars(running)), by)
 
 
-def request_resume(connection: Connection, workspace_id: UUID, by: str) -> None:
+def request_resume(connection: Connection, workspace_id: UUID, by: str, *, also_archived: bool = False) -> None:
     """Request that the container of a stopped workspace is started again; then queued executions can start.
 
     It is the same container as before. A workspace that runs, or for which this is requested already, is left as it is.
@@ -62,13 +62,14 @@ def request_resume(connection: Connection, workspace_id: UUID, by: str) -> None:
         connection: one transaction.
         workspace_id: the workspace.
         by: who asks; stored with the event.
+        also_archived: whether an archived workspace is resumed, for an archive script.
 
     Raises:
         Conflict: `workspace_starting`, `workspace_failed`, `workspace_archived`.
     """
     found = _locked(connection, workspace_id)
     _refuse_unprepared(found, "resumed")
-    if found.archived:
+    if found.archived and not also_archived:
         raise Conflict("the workspace is archived; start a new run", code="workspace_archived")
     if (found.requested_state or found.state) is WorkspaceState.RUNNING:
         return

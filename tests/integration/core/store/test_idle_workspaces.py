@@ -13,7 +13,7 @@ from relay_core.store.workspaces import idle
 from relay_workers.maintenance import idle_workspaces
 from relay_workers.metrics import Metrics
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
-from tests.support.workspace_acts import ask, newest, node_acts, retried, started, workspace
+from tests.support.workspace_acts import ask, newest, node_acts, retried, started, steps, workspace
 
 DAY = 86400.0
 
@@ -122,6 +122,42 @@ def test_a_dev_server_and_a_retry_start_it_too(api: Api, worker: Worker) -> None
         assert answer.status_code == 202
         assert [str(one) for one in node_acts(api)] == [answer.json()["id"]]
         worker.finish(worker.claim(answer.json()["id"]))
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+def test_to_archive_an_idle_workspace_starts_it_for_its_archive_scripts(
+    api: Api, worker: Worker, carried_out: bool
+) -> None:
+    made = quiet(api, worker, archive_script="pack")
+    sweep(api)
+    if carried_out:
+        node_acts(api)
+    assert archived(api, made).status_code == 200
+    [script] = [one for one in steps(api, made) if one["run_reason"] == "archive_script"]
+    assert [str(one) for one in node_acts(api)] == [script["id"]]
+    worker.finish(worker.claim(script["id"]))
+    later(api, 2)
+    assert stopped(api, made)
+    again = pack(api, made)
+    assert again.status_code == 202, "one more script starts the archived workspace again"
+    assert [str(one) for one in node_acts(api)] == [again.json()["id"]]
+
+
+def test_an_archive_script_that_could_never_start_is_refused(api: Api, worker: Worker) -> None:
+    made = quiet(api, worker, archive_script="pack")
+    ask(api, made, "stop")
+    node_acts(api)
+    assert archived(api, made).status_code == 200
+    assert [one["run_reason"] for one in steps(api, made)] == ["clone", "coding_agent"]
+    assert problem_of(pack(api, made))[:2] == (409, "workspace_stopped")
+
+
+def archived(api: Api, made: dict):
+    return api.patch(f"/v1/workspaces/{made['workspace_id']}", {"archived": True})
+
+
+def pack(api: Api, made: dict):
+    return api.post(f"/v1/workspaces/{made['workspace_id']}/executions", {"run_reason": "archive_script"})
 
 
 @pytest.mark.parametrize("idle_before", [True, False])
