@@ -113,6 +113,22 @@ def test_a_failed_merge_says_why(api, worker, made):
     assert (run["conclusion"], run["reason"]) == ("failure", "merge_conflict")
 
 
+@pytest.mark.parametrize("how", ["retry", "rerun"])
+def test_a_merge_that_is_repeated_is_pending_again_and_only_one_is(api, worker, made, how):
+    first = ask(api, made, "merge").json()
+    worker.finish(worker.claim(UUID(first["execution_id"])), machine.failed(Reason.MERGE_FAILED, "no"))
+    other = ask(api, made, "merge").json()
+    paths = {"retry": f"/v1/executions/{first['execution_id']}/retry", "rerun": f"/v1/runs/{first['run_id']}/rerun"}
+    body = {"from": "start"} if how == "rerun" else None
+    assert code_of(api.post(paths[how], body), 409) == "merge_pending"
+    worker.finish(worker.claim(UUID(other["execution_id"])), machine.failed(Reason.MERGE_FAILED, "no"))
+    answer = api.post(paths[how], body)
+    assert answer.status_code == 202, answer.text
+    found = api.get(f"/v1/merges/{first['id']}").json()
+    assert (found["status"], found["execution_id"] != first["execution_id"]) == ("pending", True)
+    assert code_of(ask(api, made, "merge"), 409) == "merge_pending"
+
+
 def test_lists_are_filtered_and_only_the_owners(api, worker, made):
     other = ended(api, worker)
     first, second = ask(api, made, "merge").json(), ask(api, other, "merge").json()

@@ -16,11 +16,12 @@ from relay_core.domain import chain
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
-from relay_core.domain.step import AgentStep, DevServerStep
+from relay_core.domain.step import AgentStep, DevServerStep, MergeStep, ResetStep, Step
 from relay_core.domain.vocabulary import RunKind, RunReason, Status, WorkspaceState
 from relay_core.store import events
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.executions.execution_row import ExecutionRow
+from relay_core.store.merges import requests
 from relay_core.store.projects import clones
 from relay_core.store.runs import state
 from relay_core.store.runs.create import NewRun, create_run
@@ -55,7 +56,9 @@ def retry_execution(
         NotFound: there is no such execution.
         Conflict: `execution_not_ended`, `execution_completed`, `already_retried`, `agent_not_confirmed`,
             `workspace_gone`, `workspace_archived`, `workspace_failed`, `workspace_diverged`, `dev_server_running`,
-            `follow_up_queued`; for the clone of a project `project_cloning`, `project_gone`.
+            `follow_up_queued`; for a merge `merge_pending`, `pull_request_open`; for a return to an earlier execution
+            `stale_generation`; for an archive script `workspace_stopped`; for the clone of a project
+            `project_cloning`, `project_gone`.
     """
     lane.lock_of(connection, execution_id)
     mapping = connection.execute(select(E).where(E.id == execution_id)).mappings().one_or_none()
@@ -80,6 +83,7 @@ def retry_execution(
     step = row.action.step
     if isinstance(step, AgentStep) and step.follow_up:
         follow_up.refuse_second_follow_up(connection, row.session_id)
+    refuse_repetition(connection, found, step)
     if isinstance(step, DevServerStep):
         dev_servers.refuse_second_server(connection, found, step)
     new = _repeat(connection, *_to_repeat(connection, row), by, run_id)
@@ -131,6 +135,26 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
     return new
 
 
+def refuse_repetition(connection: Connection, workspace_id: UUID, step: Step) -> None:
+    """Raise an error if a git act cannot be repeated as it is. The caller holds the lane.
+
+    Raises:
+        Conflict: `merge_pending`, `pull_request_open`: another merge of the repository is in the way.
+            `stale_generation`: it goes back to an earlier execution.
+    """
+    if isinstance(step, MergeStep):
+        requests.refuse_beside_another(connection, workspace_id, step.merge_id)
+    if isinstance(step, ResetStep) and step.drop_from is not None:
+        message = "to go back to an execution is decided on a preview of what is dropped; ask for resume-at again"
+        raise Conflict(message, code="stale_generation")
+
+
+def note_repetition(connection: Connection, step: Step, execution_id: UUID) -> None:
+    """Store that a new execution repeats a step: a merge is pending again."""
+    if isinstance(step, MergeStep):
+        requests.set_execution(connection, step.merge_id, execution_id)
+
+
 def _clone_project_again(connection: Connection, row: ExecutionRow, pool: str, by: str) -> UUID:
     _refuse_state(connection, row)
     if row.project_id is None or clones.why_gone(connection, row.project_id):
@@ -168,6 +192,7 @@ def _repeat(
     ids = create_group(connection, NewGroup(_session(connection, first), first.workspace_id, actions, by, run_id))
     for new, old in zip(ids, rows, strict=True):
         connection.execute(update(E).where(E.id == new).values(retry_of=old.id))
+        note_repetition(connection, old.action.step, new)
     state.settle(connection, run_id)
     return ids[0]
 

@@ -164,8 +164,24 @@ def add_merge(
     }
     connection.execute(insert(M).values(**values))
     execution_id = queue_step(connection, workspace_id, Action(step), principal)
-    connection.execute(update(M).where(M.id == merge_id).values(execution_id=execution_id))
+    set_execution(connection, merge_id, execution_id)
     return merge_id
+
+
+def refuse_beside_another(connection: Connection, workspace_id: UUID, merge_id: UUID) -> None:
+    """Raise an error if another merge stands in the way of repeating one. The caller holds the lane.
+
+    Raises:
+        Conflict: `merge_pending`, `pull_request_open`.
+    """
+    repo_id = connection.execute(select(M.repo_id).where(M.id == merge_id)).scalar_one()
+    for blocker in _in_the_way(connection, workspace_id, repo_id, but=merge_id):
+        raise Conflict(blocker.message, code=blocker.code)
+
+
+def set_execution(connection: Connection, merge_id: UUID, execution_id: UUID) -> None:
+    """Store which execution carries a merge out from now on; the merge is pending again."""
+    connection.execute(update(M).where(M.id == merge_id).values(execution_id=execution_id))
 
 
 def add_rebase(
@@ -214,10 +230,16 @@ def _blockers(connection: Connection, place: _Place, request: MergeRequest) -> l
         found.append(Blocker("target_branch_missing", _NO_TARGET))
     if request.kind is MergeKind.PR and place.target_branch == place.branch:
         found.append(Blocker("target_is_own_branch", "the target is the workspace's own branch; give another one"))
+    return found + _in_the_way(connection, place.workspace_id, place.repo_id)
+
+
+def _in_the_way(connection: Connection, workspace_id: UUID, repo_id: UUID, but: UUID | None = None) -> list[Blocker]:
+    """Return what stands in the way of a merge because of other merges of the repository, without ``but``."""
+    found = []
     merges = connection.execute(
         select(M.id, M.pr_url, status_column().label("status"))
         .outerjoin(E, E.id == M.execution_id)
-        .where(M.workspace_id == place.workspace_id, M.repo_id == place.repo_id)
+        .where(M.workspace_id == workspace_id, M.repo_id == repo_id, M.id.is_distinct_from(but))
     ).all()
     if pending := [row for row in merges if row.status == MergeStatus.PENDING]:
         message = f"merge {pending[0].id} of this repository has not ended; wait for it, or kill its execution"

@@ -17,7 +17,7 @@ from relay_core.settings import Settings
 from relay_core.store import operations
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.executions.execution_row import ExecutionRow
-from relay_core.store.executions.retry import retry_execution
+from relay_core.store.executions.retry import note_repetition, refuse_repetition, retry_execution
 from relay_core.store.runs.create import NewRun, create_run
 from relay_core.store.schema.tables import (
     ExecutionProcess,
@@ -124,7 +124,10 @@ def _from_start(connection: Connection, run_id: UUID, principal: Principal, sett
         session_id = row.session_id
         if isinstance(step, AgentStep):
             session_id = sessions.open_session(connection, row.workspace_id, step.executor)
+        lane.lock(connection, row.workspace_id)
+        refuse_repetition(connection, row.workspace_id, step)
         new = queue_step(connection, row.workspace_id, Action(step), principal, session_id=session_id)
+        note_repetition(connection, step, new)
     return connection.execute(select(Run.id).join(E, E.run_id == Run.id).where(E.id == new)).scalar_one()
 
 
