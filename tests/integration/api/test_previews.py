@@ -113,6 +113,39 @@ def test_a_project_is_deleted_with_the_generation_of_its_preview_only(api, made)
     assert api.client.delete(path, params={"generation": again}, headers=api.as_("ann")).status_code == 202
 
 
+def test_a_deletion_of_a_project_that_was_interrupted_goes_on_with_its_generation(api, database, made):
+    project = UUID(api.get(f"/v1/workspaces/{made['workspace_id']}").json()["project_id"])
+    told = preview(api, f"/v1/projects/{project}/delete")
+    with database.begin() as connection:  # as far as its first transaction
+        gone = update(Project).where(Project.id == project)
+        connection.execute(gone.values(deleted_at=func.now(), updated_at=func.now()))
+    params = {"generation": told["generation"]}
+    answer = api.client.delete(f"/v1/projects/{project}", params=params, headers=api.as_("ann"))
+    assert answer.status_code == 202, answer.text
+    with database.connect() as connection:
+        assert connection.scalars(select(Workspace.id).where(Workspace.deleted_at.is_(None))).all() == []
+
+
+def test_a_projects_generation_is_checked_under_its_lock(api, database, made):
+    project = UUID(api.get(f"/v1/workspaces/{made['workspace_id']}").json()["project_id"])
+    told = preview(api, f"/v1/projects/{project}/delete")
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as other:
+            other.execute(update(Project).where(Project.id == project).values(updated_at=func.clock_timestamp()))
+            params = {"generation": told["generation"]}
+            path = f"/v1/projects/{project}"
+            asked = pool.submit(api.client.delete, path, params=params, headers=api.as_("ann"))
+            eventually(lambda: _waits_for_a_lock(database), what="the deletion waits for the project")
+        answer = asked.result(30)
+    assert (answer.status_code, answer.json()["code"]) == (409, "stale_generation"), answer.text
+
+
+def _waits_for_a_lock(database: Database) -> bool:
+    with database.connect() as connection:
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        return connection.scalar(text(waiting)) is not None
+
+
 def test_going_back_drops_the_execution_and_the_ones_after_it(api, database, made):
     path = f"/v1/workspaces/{made['workspace_id']}/resume-at"
     at = {"execution": executions(api, made)[-1]["id"]}
@@ -128,37 +161,6 @@ def test_going_back_drops_the_execution_and_the_ones_after_it(api, database, mad
     assert [one["dropped"] for one in executions(api, made)] == [False, True, False]
 
 
-def test_a_conversation_is_rewound_to_the_last_turn_that_is_not_dropped(api, database, made):
-    """Turns of one conversation of the agent: the second one is dropped."""
-    first = UUID(executions(api, made)[-1]["id"])
-    with database.begin() as connection:
-        row = connection.execute(select(ExecutionProcess).where(ExecutionProcess.id == first)).mappings().one()
-    turns = [first, *(_turn(database, dict(row)) for _ in range(2))]
-    with database.begin() as connection:
-        for number, turn in enumerate(turns[:2]):
-            told = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == turn)
-            connection.execute(told.values(agent_session_id="s", agent_message_id=f"m{number}"))
-        found = conversation_before(connection, row["session_id"], turns[2])
-        assert found == ("s", "m1", False)
-        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == turns[1]).values(dropped=True))
-        assert conversation_before(connection, row["session_id"], turns[2]) == ("s", "m0", True)
-
-
-def _turn(database: Database, like: dict) -> UUID:
-    """A later turn of the same session."""
-    with database.begin() as connection:
-        connection.execute(update(Workspace).values(state="running"))
-        values = {
-            name: like[name] for name in ("session_id", "workspace_id", "run_id", "run_reason", "executor_action")
-        }
-        done = {"status": "queued", "created_by": "ann"}
-        made = insert(ExecutionProcess).values(**values, **done, task_id=like["id"].__class__(int=like["id"].int ^ 7))
-        new = connection.scalar(made.returning(ExecutionProcess.id))
-        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == new).values(task_id=new))
-        connection.execute(insert(CodingAgentTurn).values(execution_process_id=new))
-    claimed = Worker(database).claim(new)
-    Worker(database).finish(claimed)
-    return new
 def test_a_return_that_failed_is_not_repeated_without_its_generation(api, database, made):
     turn = executions(api, made)[-1]["id"]
     path = f"/v1/workspaces/{made['workspace_id']}/resume-at"
@@ -193,3 +195,34 @@ def test_what_was_queued_behind_the_reset_is_not_dropped(api, database, made):
     assert found == ("s", "m", False)
 
 
+def test_a_conversation_is_rewound_to_the_last_turn_that_is_not_dropped(api, database, made):
+    """Turns of one conversation of the agent: the second one is dropped."""
+    first = UUID(executions(api, made)[-1]["id"])
+    with database.begin() as connection:
+        row = connection.execute(select(ExecutionProcess).where(ExecutionProcess.id == first)).mappings().one()
+    turns = [first, *(_turn(database, dict(row)) for _ in range(2))]
+    with database.begin() as connection:
+        for number, turn in enumerate(turns[:2]):
+            told = update(CodingAgentTurn).where(CodingAgentTurn.execution_process_id == turn)
+            connection.execute(told.values(agent_session_id="s", agent_message_id=f"m{number}"))
+        found = conversation_before(connection, row["session_id"], turns[2])
+        assert found == ("s", "m1", False)
+        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == turns[1]).values(dropped=True))
+        assert conversation_before(connection, row["session_id"], turns[2]) == ("s", "m0", True)
+
+
+def _turn(database: Database, like: dict) -> UUID:
+    """A later turn of the same session."""
+    with database.begin() as connection:
+        connection.execute(update(Workspace).values(state="running"))
+        values = {
+            name: like[name] for name in ("session_id", "workspace_id", "run_id", "run_reason", "executor_action")
+        }
+        done = {"status": "queued", "created_by": "ann"}
+        made = insert(ExecutionProcess).values(**values, **done, task_id=like["id"].__class__(int=like["id"].int ^ 7))
+        new = connection.scalar(made.returning(ExecutionProcess.id))
+        connection.execute(update(ExecutionProcess).where(ExecutionProcess.id == new).values(task_id=new))
+        connection.execute(insert(CodingAgentTurn).values(execution_process_id=new))
+    claimed = Worker(database).claim(new)
+    Worker(database).finish(claimed)
+    return new

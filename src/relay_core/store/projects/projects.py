@@ -170,7 +170,7 @@ def delete(database: Database, project_id: UUID, principal: Principal, generatio
 
     This takes several short transactions, each with `WORKSPACES_AT_ONCE` workspaces: during one long transaction the
     leases of the project's executions could not be renewed. If the deletion is interrupted, call this again to continue
-    it.
+    it, with the same generation or any other.
 
     Args:
         database: where it is done.
@@ -197,15 +197,16 @@ def delete(database: Database, project_id: UUID, principal: Principal, generatio
 
 
 def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal, generation: str | None) -> bool:
-    statement = update(Project).where(Project.id == project_id, Project.deleted_at.is_(None))
+    wanted = select(Project.name, Project.created_by).where(Project.id == project_id, Project.deleted_at.is_(None))
     if principal.only is not None:
-        statement = statement.where(Project.created_by == principal.only)
-    check_project_generation(connection, project_id, generation)
+        wanted = wanted.where(Project.created_by == principal.only)
     clones.lock_active(connection, project_id)  # the end of a clone locks the clone before the project, too
-    values = {"deleted_at": func.now(), "updated_at": func.now()}
-    marked = connection.execute(statement.values(values).returning(Project.name, Project.created_by)).one_or_none()
-    if marked is None:
+    marked = connection.execute(wanted.with_for_update(key_share=True)).one_or_none()
+    if marked is None:  # its deletion may have been interrupted
         return False
+    check_project_generation(connection, project_id, generation)
+    values = {"deleted_at": func.now(), "updated_at": func.now()}
+    connection.execute(update(Project).where(Project.id == project_id).values(values))
     secrets.remove_all(connection, project_id)
     for execution_id in clones.active(connection, project_id):
         kill(connection, [execution_id], principal.owner)
