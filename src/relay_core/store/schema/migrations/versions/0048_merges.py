@@ -80,7 +80,8 @@ def _allow(column: str, words: list[str]) -> None:
     allowed = ", ".join(f"'{word}'" for word in words)
     name = f"execution_{column}"
     op.drop_constraint(name, "execution_processes", type_="check")
-    op.create_check_constraint(name, "execution_processes", f"{column} IN ({allowed})")
+    # Not validated: all rows have words of the shorter list, and a look at each of them would lock the table.
+    op.create_check_constraint(name, "execution_processes", f"{column} IN ({allowed})", postgresql_not_valid=True)
 
 
 def upgrade() -> None:
