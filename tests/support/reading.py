@@ -83,6 +83,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/workspaces/{workspace_id}/sessions": ({},),
     "/v1/workspaces/{workspace_id}/events": ({}, {"after": "3"}),
     "/v1/workspaces/{workspace_id}/diff": ({},),
+    "/v1/workspaces/{workspace_id}/diff/files": ({},),
     "/v1/workspaces/{workspace_id}/git-state": ({},),
     "/v1/workspaces/{workspace_id}/delegations": ({}, FAR, {"state": "active"}),
     "/v1/workspaces/{workspace_id}/scope": ({},),
