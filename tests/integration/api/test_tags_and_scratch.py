@@ -130,7 +130,7 @@ def test_a_prompt_that_would_become_huge_is_refused_before_it_is_made(api: Api):
     assert peak < 50 << 20
 
 
-def test_a_prompt_may_mention_more_names_than_a_statement_has_parameters(api: Api):
+def test_a_prompt_may_mention_very_many_names(api: Api):
     tag(api)
     prompt = " ".join(f"@n{number}" for number in range(70_000))
     with api.database.connect() as connection:

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, Select, Text, any_, delete, func, literal, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import Connection, Select, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import IntegrityError
 
@@ -38,8 +37,7 @@ def expand(connection: Connection, prompt: str, owner: str, field: str = "prompt
     names = tags.names_in(prompt)
     if not names:
         return prompt
-    array = literal(sorted(names), ARRAY(Text))  # a prompt may have more names than a statement has parameters
-    found = select(Tag.tag_name, Tag.content).where(Tag.created_by == owner, Tag.tag_name == any_(array))
+    found = select(Tag.tag_name, Tag.content).where(Tag.created_by == owner, Tag.tag_name.in_(names))
     contents = {name: content for name, content in connection.execute(found)}  # noqa: C416 - rows are no pairs to mypy
     size = tags.expanded_size(prompt, contents)
     if size > MOST_PROMPT_CHARACTERS:
