@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from relay_api.page import router as page
+from relay_core.store.merges import pull_requests
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import git_watch
 from relay_stack.services.postgres import EmbeddedPostgres
@@ -120,6 +121,20 @@ def new(sent: list[tuple[str, Any]], known: set[str]) -> Iterator[tuple[str, Any
         if key not in known:
             known.add(key)
             yield statement, parameters
+
+
+def test_a_sweep_of_pull_requests_reads_the_due_ones_by_an_index(api: Api):
+    record, engine = Recorder(), api.database.engine
+    event.listen(engine, "before_cursor_execute", record)
+    with engine.connect() as connection:
+        assert pull_requests.due(connection, 60, lambda _: True) == []
+        event.remove(engine, "before_cursor_execute", record)
+        [(statement, parameters)] = record.sent
+        cursor = connection.connection.cursor()
+        cursor.execute("SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off")
+        cursor.execute(f"EXPLAIN {statement}", parameters)
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "merges_due" in plan
 
 
 def explained(connection: Any, statement: str, parameters: Any) -> Iterator[str]:

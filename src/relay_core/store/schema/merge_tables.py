@@ -61,5 +61,10 @@ class Merge(Base):
         CheckConstraint("kind = 'pr' OR (merged_at IS NULL) = (merge_commit IS NULL)", name="merges_merged"),
         Index("merges_of_workspace", "workspace_id", "created_at", "id"),
         Index("merges_newest", "created_at", "id"),
-        Index("merges_open", "pr_checked_at", postgresql_where=text("pr_status = 'open'")),
+        Index(
+            "merges_due",
+            text("pr_checked_at NULLS FIRST"),
+            "id",
+            postgresql_where=text("pr_number IS NOT NULL AND (pr_checked_at IS NULL OR pr_status = 'open')"),
+        ),
     )
