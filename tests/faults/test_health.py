@@ -55,6 +55,7 @@ def doctor(relay: Relay, *words: str) -> tuple[int, dict[str, Any]]:
 
 def test_health_and_metrics_and_logs_of_a_run(served: tuple[Relay, str], whole: Stack):
     relay, url = served
+    relay.until(lambda: " ready." in relay.log_of("worker"), what="the worker has printed its banner")
     before = len(relay.log_of("worker"))
     run = relay.submit(whole.repo, "printenv WORD", prompt=PROMPT, env={"WORD": SECRET})
     agent = whole.agent(run)

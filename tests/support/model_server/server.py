@@ -46,13 +46,14 @@ def images_in(part: Any) -> list[str]:
     if not isinstance(part, dict):
         return []
     data = None
-    if part.get("type") == "image":
+    kind = part.get("type")  # of a schema it can be an object
+    if kind == "image":
         data = (part.get("source") or {}).get("data")
-    elif part.get("type") in {"input_image", "image_url"}:
+    elif kind in ("input_image", "image_url"):
         url = part.get("image_url")
         data = str(url.get("url") if isinstance(url, dict) else url).partition(";base64,")[2]
-    elif "inlineData" in part:
-        data = part["inlineData"].get("data")
+    elif isinstance(inline := part.get("inlineData"), dict):
+        data = inline.get("data")
     own = [hashlib.sha256(base64.b64decode(data)).hexdigest()] if data else []
     return own + [found for each in part.values() for found in images_in(each)]
 
