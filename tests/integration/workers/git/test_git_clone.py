@@ -21,7 +21,7 @@ def test_a_clone_is_a_working_repository(bench, remote):
     assert workspace.result is not None
     assert workspace.result.head_commit == git(remote.path, "rev-parse", "main")
     assert workspace.result.target_branch == "main"
-    assert workspace.service.heads(workspace.dir, ["repo"])["repo"] == (workspace.base, BRANCH, None)
+    assert workspace.service.heads(workspace.dir, ["repo"])["repo"] == (workspace.base, BRANCH, None, False)
     assert (clone / "src/a.py").read_text() == "print(1)\n"
     assert clone.stat().st_uid == (clone / "src/a.py").stat().st_uid == UID
     assert git(clone, "status", "--porcelain") == ""
