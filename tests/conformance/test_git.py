@@ -24,7 +24,7 @@ def test_a_clone_stands_on_its_own_branch_at_the_remotes_head(port):
     assert (result.head_commit, result.target_branch, result.submodules) == (port.head, "main", ())
     assert result.mirror_path == workspace.service.mirror_path(port.bench.project, port.url)
     assert result.mirror_path.is_dir()
-    assert head(workspace) == (port.head, BRANCH, None)
+    assert head(workspace) == (port.head, BRANCH, None, False)
     assert {name: (workspace.clone / name).read_bytes() for name in FILES} == FILES
     assert BRANCH.encode() in b"".join(workspace.output)
 

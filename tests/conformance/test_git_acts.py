@@ -98,7 +98,7 @@ def test_a_reset_brings_back_the_files_of_a_commit(port, workspace):
     assert workspace.service.resolve(request) == port.head
     assert (workspace.clone / "new/file").exists(), "to look changes nothing"
     assert workspace.service.reset(request) == port.head
-    assert workspace.service.heads(workspace.dir, ["repo"])["repo"] == (port.head, BRANCH, None)
+    assert workspace.service.heads(workspace.dir, ["repo"])["repo"] == (port.head, BRANCH, None, False)
     assert files(workspace.clone) == {"README": "hello\n", "src/a.py": "print(1)\n", "src/b.py": "print(2)\n"}
     assert workspace.after().dirty is False
     assert workspace.service.reset(request) == port.head, "a second time it changes nothing"
