@@ -82,6 +82,7 @@ def test_what_is_wrong_is_named(api: Api, change: dict, code: str, field: str | 
     assert count(api, Workspace) == 0
 
 
+@pytest.mark.proves("T000-19")
 @pytest.mark.parametrize(
     ("url", "code"),
     [

@@ -219,6 +219,7 @@ def test_text_for_people_is_whole_across_pieces(api: Api, worker: Worker):
     assert first.data["text"] + rest == text
 
 
+@pytest.mark.proves("T000-20")
 def test_events_after_the_last_one_seen_come_once_and_in_order(api: Api, worker: Worker):
     made = api.run()
     path = f"/v1/workspaces/{made['workspace_id']}/events/stream"

@@ -96,6 +96,7 @@ def test_an_adopter_reads_a_handle_without_a_version_and_leaves_a_newer_one(db):
     assert (adopted.fence, adopted.handle) == (2, ProcessHandle(claimed.gid, 1, version=0))
 
 
+@pytest.mark.proves("T002-01")
 def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
     submitted = submit(db, RepoInput("https://example.org/a.git"))
     finish(db, claim(db, submitted.execution_id))
@@ -115,6 +116,7 @@ def test_the_second_mutating_run_waits_for_the_first_ones_end(db):
     assert column(db, added, "started_at") >= column(db, agent, "completed_at")
 
 
+@pytest.mark.proves("T002-02")
 def test_runs_in_two_workspaces_of_one_project_overlap(db):
     first, second = submit(db), submit(db)
     assert first.project_id == second.project_id
@@ -190,6 +192,7 @@ def test_killing_what_runs_is_recorded_once_and_told_with_the_lease(db):
     assert kinds == ["execution.queued", "execution.started", "execution.kill_requested"]
 
 
+@pytest.mark.proves("T002-05")
 def test_every_operation_has_a_gapless_sequence_and_one_terminal_event_the_last(db):
     submit(db)
     ran = run_to_end(db, db.publisher.take())
@@ -200,6 +203,7 @@ def test_every_operation_has_a_gapless_sequence_and_one_terminal_event_the_last(
             assert [row.terminal for row in rows] == [False] * (len(rows) - 1) + [True]
 
 
+@pytest.mark.proves("T002-18")
 def test_the_database_refuses_a_second_terminal_event_and_a_doubled_sequence(db):
     submitted = submit(db)
     finish(db, claim(db, submitted.execution_id))
