@@ -14,7 +14,7 @@ TOKEN = "a-token-that-nobody-may-see"
 
 @dataclass
 class ForgeServer:
-    """What the host has, and what it was asked; a test changes both."""
+    """The pull requests of the host, and the requests that it got; a test changes both."""
 
     shape: str
     url: str = ""

@@ -38,7 +38,7 @@ def make(api: Api, who: str = "ann", **fields: Any) -> dict[str, Any]:
 
 
 def used(api: Api, made: dict[str, Any]) -> dict[str, Any]:
-    """What the workspace of a run got from its only repository."""
+    """The settings that the workspace of a run got from its only repository."""
     with api.database.connect() as connection:
         mine = WorkspaceRepo.workspace_id == UUID(made["workspace_id"])
         return dict(connection.execute(select(WorkspaceRepo.__table__).where(mine)).mappings().one())

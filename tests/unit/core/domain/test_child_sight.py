@@ -1,4 +1,4 @@
-"""What is known of a workspace decides whether its lease is kept."""
+"""The decision whether the lease of a workspace is kept, from the facts that are known of it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a node found in clones that no execution recorded, and workspaces that wait because of it"""
+"""Commits that a node found in clones and no execution recorded, and workspaces that wait because of them"""
 
 import re
 
