@@ -91,8 +91,11 @@ def _sample(data_dir: Path, stack: RunningStack, options: UpOptions) -> bool:
 
 
 def _stay(stack: RunningStack, data_dir: Path) -> int:
-    note("Running; Ctrl-C ends it")
-    interrupted = hold(stack, lambda: note("Stopping (runs in containers go on; the next start finds them again)"))
+    interrupted = hold(
+        stack,
+        announce=lambda: note("Running; Ctrl-C ends it"),
+        on_interrupt=lambda: note("Stopping (runs in containers go on; the next start finds them again)"),
+    )
     if interrupted:
         return 0
     note(f"The stack has ended; for the reason see {data_dir / 'logs' / 'supervisor.log'}")

@@ -125,13 +125,16 @@ def stop_supervisor(supervisor: psutil.Process) -> None:
         supervisor.wait()
 
 
-def hold(stack: RunningStack, on_interrupt: Callable[[], None]) -> bool:
-    """Wait until the stack stops. On Ctrl-C, call `on_interrupt` and stop the stack.
+def hold(stack: RunningStack, announce: Callable[[], None], on_interrupt: Callable[[], None]) -> bool:
+    """Call `announce` and wait until the stack stops. On Ctrl-C, call `on_interrupt` and stop the stack.
+
+    `announce` tells the user that Ctrl-C works, so it is called when it does: a Ctrl-C during the call counts.
 
     Returns:
         True if Ctrl-C stopped the stack, False if it stopped for another reason.
     """
     try:
+        announce()
         stack.supervisor.wait()
     except KeyboardInterrupt:
         on_interrupt()

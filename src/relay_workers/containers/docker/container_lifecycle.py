@@ -49,15 +49,15 @@ class ContainerLifecycle:
 
         Implements `Containers.ensure_container`. An engine that may not raise its own limit of open files refuses to
         start a container with a larger limit. The container is then created again without that limit, and so are all
-        later ones.
+        later ones. This also holds for a container that was created with the limit and never started, because the
+        engine or the worker died in between.
         """
         with translated():
             spec = replace(spec, network=ensure_network(self._api, spec.network))
-            limit_files = self._limit_files  # other threads may set it to False at the same time
             try:
                 return self._create_and_start(spec)
             except APIError as error:
-                if not (limit_files and refuses_file_limit(str(error.explanation))):
+                if not refuses_file_limit(str(error.explanation)):
                     raise
             self._limit_files = False
             log.warning("this engine may not set the number of open files; its own limit holds", action="start")

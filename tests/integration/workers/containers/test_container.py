@@ -207,13 +207,22 @@ def test_concurrent_makers_of_the_network_agree(docker_api):
             docker_api.remove_network(network["Id"])
 
 
-def test_a_container_with_a_limit_that_the_engine_refuses_is_made_anew(docker_api, new_spec):
-    """A worker that died between making and starting it has left it; on an engine that takes the limit it just starts."""
-    spec = new_spec()
-    too_many = replace(spec, limits=replace(spec.limits, nofile=1 << 20))
-    DockerContainers(docker_api)._lifecycle._create(too_many)
+@pytest.mark.parametrize("knows_already", [False, True])
+def test_a_container_with_a_limit_that_the_engine_refuses_is_made_anew(docker_api, new_spec, knows_already):
+    """A worker or engine that died between making and starting it has left it, also after an earlier refusal."""
+    more_than_any_kernel_allows = 1 << 30
+    left, other = (
+        replace(spec, limits=replace(spec.limits, nofile=more_than_any_kernel_allows))
+        for spec in (new_spec(), new_spec())
+    )
+    DockerContainers(docker_api)._lifecycle._create(left)
+    containers = DockerContainers(docker_api)
     try:
-        container = DockerContainers(docker_api).ensure_container(too_many)
+        if knows_already:
+            containers.ensure_container(other)
+        container = containers.ensure_container(left)
         assert docker_api.inspect_container(container)["State"]["Running"]
     finally:
-        docker_api.remove_container(spec.name, force=True)
+        docker_api.remove_container(left.name, force=True)
+        if knows_already:
+            docker_api.remove_container(other.name, force=True)
