@@ -15,8 +15,9 @@ def stack() -> Iterator[RunningStack]:
     supervisor = psutil.Popen(["sleep", "60"])
     state = StackState("", "", "", "", "", (), supervisor.pid, supervisor.create_time())
     yield RunningStack(state, supervisor)
-    supervisor.kill()
-    supervisor.wait()
+    if supervisor.is_running():
+        supervisor.kill()
+        supervisor.wait()
 
 
 def test_ctrl_c_counts_as_soon_as_the_user_is_told_of_it(stack):
