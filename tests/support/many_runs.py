@@ -25,6 +25,7 @@ from relay_core.store.workspaces.submit import RepoInput, RunInput, SubmittedRun
 
 NEWEST = 240
 """The newest runs; half of them are not completed."""
+LINE_BYTES = 64
 WORKER = Claimant("w1@node-1", "node-1", "default", 30)
 
 
@@ -94,25 +95,33 @@ _SPECIAL = {
 }
 
 
-def fill(database: Database, runs: int) -> None:
+def fill(database: Database, runs: int, chunks: int = 0) -> None:
     """Insert about ``runs`` runs of several owners, with a bit more than three executions each, and analyze the tables.
 
     Nearly half of the runs are of the last month, and the oldest is a year old. `NEWEST` / 2 runs are not completed.
+
+    Args:
+        database: gets the rows.
+        runs: number of runs.
+        chunks: number of chunks of stdout of each execution, `LINE_BYTES` bytes each.
     """
     ids = [_seed(database, seed) for seed in SEEDS]
     with database.engine.connect() as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("SET session_replication_role = replica"))  # foreign keys hold, as the seeds' do
         _number(connection, ids, runs)
+        size = text("UPDATE log_streams SET bytes = :bytes WHERE stream IN ('stdout', 'all')")
+        connection.execute(size, {"bytes": chunks * LINE_BYTES})
         indexes = _drop_indexes(connection)
         for table in COPIED:
             _copy(connection, table)
+        _write_logs(connection, chunks)
         for index in indexes:
             connection.execute(text(index))
         connection.execute(text("DROP TABLE copies"))
         connection.commit()
         connection.execution_options(isolation_level="AUTOCOMMIT")
-        connection.execute(text(f"VACUUM ANALYZE projects, repos, project_repos, {', '.join(COPIED)}"))
+        connection.execute(text(f"VACUUM ANALYZE projects, repos, project_repos, log_chunks, {', '.join(COPIED)}"))
         connection.invalidate()  # with its settings
 
 
@@ -205,6 +214,18 @@ def _copy(connection: Connection, table: str) -> None:
     names = ", ".join(f'"{name}"' for name in values)
     found = _join(table, set(values))
     connection.execute(text(f"INSERT INTO {table} ({names}) SELECT {', '.join(values.values())} FROM copies n {found}"))
+
+
+def _write_logs(connection: Connection, chunks: int) -> None:
+    """Insert the chunks that the sizes of the streams promise."""
+    stored = text(
+        """
+        INSERT INTO log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data)
+        SELECT s.execution_id, 'stdout', n * :size, n * :size, :size, 0, convert_to(repeat('-', :size - 1) || E'\\n', 'UTF8')
+        FROM log_streams s, generate_series(0, :chunks - 1) n WHERE s.stream = 'stdout' ORDER BY s.execution_id, n
+        """
+    )
+    connection.execute(stored, {"size": LINE_BYTES, "chunks": chunks})
 
 
 def _join(table: str, columns: set[str]) -> str:

@@ -48,7 +48,7 @@ class RuntimeNode(Base):
         one_of("reported_health", NodeHealth, "runtime_nodes_reported_health"),
         one_of("liveness", Liveness, "runtime_nodes_liveness"),
         CheckConstraint("draining OR revoked_at IS NULL", name="runtime_nodes_revoked"),
-        {"postgresql_with": {"fillfactor": 50}},
+        {"postgresql_with": {"fillfactor": 10}},
     )
 
 
@@ -118,7 +118,7 @@ class Incarnation(Base):
     taken_at: Mapped[datetime]
     """When another worker last took an execution from it; before that, when the row was made."""
 
-    __table_args__ = ({"postgresql_with": {"fillfactor": 50}},)
+    __table_args__ = ({"postgresql_with": {"fillfactor": 10}},)
 
 
 class PresenceSweep(Base):
