@@ -210,8 +210,9 @@ def test_a_dial_returns_the_socket_and_loses_no_descriptor(path, client):
             assert ours.recv(10) == b"hello"
             assert not os.get_inheritable(connected.fileno())
         before = open_descriptors()
-        client.dial(8080).close()
-        eventually(lambda: open_descriptors() == before)
+        for _ in range(5):
+            client.dial(8080).close()
+        eventually(lambda: open_descriptors() <= before)  # the peer, a thread here, may have had one of its own open
     ours.close()
     theirs.close()
 
