@@ -132,7 +132,7 @@ ADVICE: Final = {
     Reason.ENGINE_ERROR: "Read the message and the engine's log.",
     Reason.NODE_LOST: "Retry when the node is back, or start a new run.",
     Reason.LOG_TAMPERED: (
-        "Do not rely on the output of this step: a process in its workspace changed it. Find out which one."
+        "Do not rely on this output. No container can reach these files: find out who changed them on the node."
     ),
     Reason.INTERNAL_ERROR: "Search the worker's log for the id of the execution.",
 }
