@@ -168,3 +168,8 @@ def test_deleting_removes_container_and_files_and_keeps_the_record(relay: Relay,
     label = f"relay.workspace_id={run['workspace_id']}"
     assert not engine().containers.list(all=True, filters={"label": label})
     assert relay.http.get(f"/v1/workspaces/{run['workspace_id']}").status_code == 404
+    there = [relay.data_dir / name / run["workspace_id"] for name in ("stores", "workspaces", "workspaces/.quarantine")]
+    relay.until(lambda: relay.get("/v1/quarantine", project_id=project)["items"], 30, "its files are out of reach")
+    asked = {"generation": relay.http.post(f"/v1/projects/{project}/purge/preview").json()["generation"]}
+    assert relay.http.post(f"/v1/projects/{project}/purge", json=asked).status_code == 202
+    relay.until(lambda: not any(place.exists() for place in there), 30, "nothing is left on the node")

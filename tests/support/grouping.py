@@ -14,6 +14,7 @@ TOGETHER = {
         "faults/test_engines.py",
         "faults/test_blocked_engine.py",
         "faults/test_divergence.py",
+        "faults/test_quarantine.py",
         "faults/test_health.py",
         "faults/test_full_disk.py",
         "faults/test_flower_and_adoption.py",

@@ -85,6 +85,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/workspaces/{workspace_id}/diff": ({},),
     "/v1/workspaces/{workspace_id}/diff/files": ({},),
     "/v1/workspaces/{workspace_id}/git-state": ({},),
+    "/v1/quarantine": ({}, FAR, {"project_id": "{project}"}),
     "/v1/workspaces/{workspace_id}/delegations": ({}, FAR, {"state": "active"}),
     "/v1/workspaces/{workspace_id}/scope": ({},),
     "/v1/delegations": ({}, FAR, {"state": "active"}),

@@ -79,8 +79,9 @@ def go_back(
 @router.post("/workspaces/{workspace_id}/delete/preview", responses=problems(404), summary="Preview a deletion")
 def preview_deletion(workspace_id: WorkspaceId, services: ServicesDep, principal: Reader) -> PreviewOut:
     """Return what `DELETE /v1/workspaces/{id}` would do."""
+    hours = services.settings.quarantine_hours
     with services.database.connect() as connection:
-        return PreviewOut.model_validate(asdict(previews.of_deletion(connection, workspace_id, principal)))
+        return PreviewOut.model_validate(asdict(previews.of_deletion(connection, workspace_id, principal, hours)))
 
 
 @router.post(
@@ -88,5 +89,7 @@ def preview_deletion(workspace_id: WorkspaceId, services: ServicesDep, principal
 )
 def preview_project_deletion(project_id: ProjectId, services: ServicesDep, principal: Reader) -> PreviewOut:
     """Return what `DELETE /v1/projects/{id}` would do."""
+    hours = services.settings.quarantine_hours
     with services.database.connect() as connection:
-        return PreviewOut.model_validate(asdict(previews.of_project_deletion(connection, project_id, principal)))
+        told = previews.of_project_deletion(connection, project_id, principal, hours)
+        return PreviewOut.model_validate(asdict(told))

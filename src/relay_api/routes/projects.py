@@ -129,7 +129,10 @@ def change_project(
 def delete_project(
     project_id: ProjectItself, services: ServicesDep, principal: Writer, generation: OfPreview = None
 ) -> Deleted:
-    """Hide the project and its workspaces and kill their executions. Nodes then remove the containers and files."""
+    """Hide the project and its workspaces and kill their executions. Nodes remove the containers and put files away.
+
+    Until the end of `RELAY_QUARANTINE_HOURS` it can be restored: `POST /v1/projects/{id}/restore`.
+    """
     return Deleted(id=project_id, killed=projects.delete(services.database, project_id, principal, generation))
 
 

@@ -111,7 +111,9 @@ def change_workspace(
 def delete_workspace(
     workspace_id: WorkspaceId, services: ServicesDep, principal: Writer, generation: OfPreview = None
 ) -> Deleted:
-    """Hide the workspace and kill its executions. Its node then removes the container and files.
+    """Hide the workspace and kill its executions. Its node then removes the container, and puts the files away.
+
+    Until the end of `RELAY_QUARANTINE_HOURS` it can be restored: `POST /v1/workspaces/{id}/restore`.
 
     Its executions, logs and events can still be read by their ids.
     """

@@ -41,7 +41,10 @@ class MutationOut(Output):
 class PreviewOut(Output):
     """The consequences of an act. Nothing is changed by the preview."""
 
-    act: str = Field(description="`reset`, `resume_at`, `workspace.delete` or `project.delete`.")
+    act: str = Field(
+        description="`reset`, `resume_at`, `workspace.delete`, `workspace.purge`, `project.delete`, `project.purge` or "
+        "`project.clean_up`."
+    )
     generation: str = Field(description="Give it to the act, which is then refused if anything has happened since.")
     blockers: list[NoteOut] = Field(description="Reasons for which the act would be refused now.")
     warnings: list[NoteOut]

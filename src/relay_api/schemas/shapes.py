@@ -4,6 +4,7 @@ Rows of other versions of Relay may lack fields of a shape, or have more.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -138,8 +139,8 @@ class EventPayload(Shape):
     node_id: str | None = Field(
         None,
         description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, "
-        "`.git_state_changed`, `.removed` and `.not_removed`, of ends of clones of projects, and of events of nodes "
-        "and orphans; of `project.clone_repeated`: the lost one.",
+        "`.git_state_changed`, `.removed`, `.not_removed`, `.restored`, `.not_restored` and `.purged`, of ends of "
+        "clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
@@ -153,13 +154,13 @@ class EventPayload(Shape):
     by: str | None = Field(
         None,
         description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
-        "`workspace.state_requested`, `workspace.deleted`, `.divergence_acknowledged`, and events of projects, "
-        "nodes and credentials: who asked.",
+        "`workspace.state_requested`, `workspace.deleted`, `.restore_requested`, `.divergence_acknowledged`, "
+        "and events of projects, nodes and credentials: who asked.",
     )
     why: str | None = Field(
         None,
         description="Of `execution.adopted`, `workspace.container_restarted`, `.request_dropped`, `mirror.purged`, "
-        "`node.detached` and `node.capabilities_updated`.",
+        "`node.detached` and `node.capabilities_updated`. Of `workspace.purged`: `request`, `period` or `disk`.",
     )
     found: str | None = Field(None, description="Of `workspace.container_restarted`: the container's state before.")
     message: str | None = Field(
@@ -189,8 +190,12 @@ class EventPayload(Shape):
     reason: Reason | None = Field(
         None,
         description="Of `execution.completed`, `.failed` and `.killed`, of `project.clone_failed`, and of "
-        "`workspace.not_removed` and `orphan.not_removed`.",
+        "`workspace.not_removed`, `workspace.not_restored` and `orphan.not_removed`.",
     )
+    kept_until: datetime | None = Field(
+        None, description="Of `workspace.removed`: until when it can be restored; null: nothing of it is kept."
+    )
+    workspaces: int | None = Field(None, description="Of `project.restored`: how many of its workspaces come back.")
     paths: list[str] | None = Field(None, description="Of `execution.write_refused`: the first 20.")
     delegation_id: UUID | None = Field(None, description="Of events of delegations, and so are the next fields.")
     parent_workspace_id: UUID | None = Field(None, description="Of events of delegations: who has leased.")

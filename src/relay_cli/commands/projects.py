@@ -1,4 +1,4 @@
-"""`relay project list | show | create | set | clone | repo | rm`: groups of repositories with a default image."""
+"""`relay project list | show | create | set | clone | repo | rm | …`: groups of repositories with a default image."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +11,7 @@ from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import connect
+from relay_cli.commands import quarantine
 from relay_cli.commands.run_request import remote
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -39,6 +40,10 @@ Named = Annotated[
         autocompletion=completion.projects,
     ),
 ]
+
+project.command("restore")(quarantine.restore_project)
+project.command("purge")(quarantine.purge_project)
+project.command("clean-up")(quarantine.clean_up)
 
 
 @project.command("list")
@@ -213,7 +218,7 @@ def clone_project(name: Named, as_json: Json = False) -> None:
 
 @project.command("rm")
 def remove_project(name: Named, yes: Yes = False, as_json: Json = False) -> None:
-    """Delete a project with its workspaces and secrets; end what runs in them.
+    """Delete a project with its workspaces and secrets; end what runs in them. For a while it can be restored.
 
     Example: relay project rm shop
     """

@@ -1,4 +1,4 @@
-"""`relay workspace list | show | stop | resume | push | reset | … | rm | prune`: containers and files of runs."""
+"""`relay workspace list | show | stop | resume | push | … | rm | restore | prune`: containers and files of runs."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import Api, connect
-from relay_cli.commands import changed_files, git_acts, git_states, workspaces
+from relay_cli.commands import changed_files, git_acts, git_states, quarantine, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -47,6 +47,9 @@ workspace.command("rebase")(git_acts.rebase)
 workspace.command("git-state")(git_states.git_state)
 workspace.command("acknowledge")(git_states.acknowledge)
 workspace.command("go-back")(git_states.go_back)
+workspace.command("quarantine")(quarantine.quarantine)
+workspace.command("restore")(quarantine.restore)
+workspace.command("purge")(quarantine.purge)
 workspace.command("files")(changed_files.files)
 
 
@@ -158,9 +161,10 @@ def remove(
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete workspaces: end what runs in them, and remove their containers and files.
+    """Delete workspaces: end what runs in them, remove their containers, and put their files out of sight.
 
-    Runs, logs, diffs and events stay readable by their ids.
+    For a while they can be restored (`relay workspace restore`). Runs, logs, diffs and events stay readable by their
+    ids.
 
     Example: relay workspace rm 3f2a91bc
     """

@@ -12,12 +12,18 @@ class OperationKind(StrEnum):
     WORKSPACE_STOP = "workspace.stop"
     WORKSPACE_RESUME = "workspace.resume"
     WORKSPACE_DELETE = "workspace.delete"
+    WORKSPACE_RESTORE = "workspace.restore"
+    """A deleted workspace comes back, with its files."""
+    WORKSPACE_PURGE = "workspace.purge"
+    """The kept files of a deleted workspace are removed for good."""
     WORKSPACE_ACKNOWLEDGE = "workspace.acknowledge"
     """A person accepts clones that are not as they were recorded."""
     PROJECT_CREATE = "project.create"
     PROJECT_CLONE = "project.clone"
     """From the request to clone a project to the end of the last execution that does it."""
     PROJECT_DELETE = "project.delete"
+    PROJECT_RESTORE = "project.restore"
+    """A deleted project comes back, with the workspaces that can be restored."""
     NODE_ATTACH = "node.attach"
     NODE_DRAIN = "node.drain"
     NODE_UNDRAIN = "node.undrain"
@@ -37,7 +43,15 @@ class OperationKind(StrEnum):
         return OperationClass.WORKSPACE if self in _OF_FILES else OperationClass.REGISTRY
 
 
-_OF_FILES = frozenset({OperationKind.WORKSPACE_DELETE, OperationKind.PROJECT_DELETE})
+_OF_FILES = frozenset(
+    {
+        OperationKind.WORKSPACE_DELETE,
+        OperationKind.WORKSPACE_RESTORE,
+        OperationKind.WORKSPACE_PURGE,
+        OperationKind.PROJECT_DELETE,
+        OperationKind.PROJECT_RESTORE,
+    }
+)
 
 
 class SubjectKind(StrEnum):

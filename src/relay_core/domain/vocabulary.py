@@ -81,6 +81,28 @@ class GitState(StrEnum):
     """The clone is not there."""
 
 
+class QuarantineState(StrEnum):
+    """State of the files of a deleted workspace that its node keeps for a while."""
+
+    KEPT = "kept"
+    """They are out of sight, and can be restored."""
+    RESTORING = "restoring"
+    """A client asked for the workspace; its node brings the files back."""
+    PURGING = "purging"
+    """The node removes them; they cannot be restored any more."""
+
+
+class PurgeReason(StrEnum):
+    """Why the files of a deleted workspace are removed for good."""
+
+    REQUEST = "request"
+    """A client asked for it."""
+    PERIOD = "period"
+    """They were kept for the whole period."""
+    DISK = "disk"
+    """Their node is short of disk space, and of all that it keeps, they were deleted first."""
+
+
 class Status(StrEnum):
     """The status of an execution. *Why* it ended is a `Reason`, never a status."""
 

@@ -76,6 +76,14 @@ class NodeSettings(SettingsGroup):
         description="Days of silence after which an offline node counts as gone: the deletions that it has not "
         "carried out end as `node_lost`. If it returns, it carries them out.",
     )
+    quarantine_hours: float = Field(
+        24,
+        ge=0,
+        le=24 * 365,
+        description="Hours for which a node keeps the files of a deleted workspace, so that it can be restored. 0: "
+        "they are removed at once. A node short of disk space removes them earlier. Set the same value on every node "
+        "and for the API, whose previews tell it.",
+    )
     node_min_free_bytes: int = Field(
         2 << 30,
         ge=0,

@@ -23,6 +23,7 @@ from relay_workers.execution.outcome import Outcome
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.project_clone import ProjectClone
 from relay_workers.execution.pull_request_act import Tokens
+from relay_workers.execution.remade_container import RemadeContainers
 from relay_workers.execution.runner import Runner, Step
 from relay_workers.execution.running_step import StepOutputs
 from relay_workers.execution.secret_refresh import SecretRefresh
@@ -141,6 +142,13 @@ def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -
         context.leases,
         _open_log(context),
     )
+
+
+def make_remade_containers(context: WorkerContext) -> RemadeContainers:
+    """Build the part that makes new containers for workspaces that have their files."""
+    settings, containers = context.settings, context.containers
+    maker = WorkspaceContainers(settings, containers, context.database, context.claimant.node_id)
+    return RemadeContainers(_workspaces(context), Images(settings, containers, context.tool), maker)
 
 
 def make_git_acts(context: WorkerContext, mirrors: MirrorFetches) -> GitActs:

@@ -10,7 +10,12 @@ from functools import partial
 from uuid import UUID
 
 from relay_workers.execution import git_watch, secret_refresh
-from relay_workers.execution.assembly import make_git_watch, make_partial_evidence, make_tokens
+from relay_workers.execution.assembly import (
+    make_git_watch,
+    make_partial_evidence,
+    make_remade_containers,
+    make_tokens,
+)
 from relay_workers.execution.context import WorkerContext
 from relay_workers.execution.step_log import stored_ends
 from relay_workers.maintenance import (
@@ -35,7 +40,9 @@ from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.leftovers import Leftovers
 from relay_workers.maintenance.mirror_purges import MirrorPurges
 from relay_workers.maintenance.pull_requests import PullRequests
+from relay_workers.maintenance.quarantine import Quarantine
 from relay_workers.maintenance.reaper import Reaper
+from relay_workers.maintenance.remakes import Remakes
 from relay_workers.maintenance.sweep_turns import SweepTurns
 from relay_workers.maintenance.ticker import Ticker
 from relay_workers.maintenance.workspace_requests import WorkspaceRequests
@@ -103,6 +110,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
     tools = partial(tool_leftovers.sweep, data_dir, node_id, context.tool, metrics)
     left = make_leftovers(context)
     mirrors = MirrorPurges(node_id, context.database, context.git)
+    remakes = Remakes(node_id, data_dir, context.database, make_remade_containers(context), metrics)
 
     def purges() -> None:
         metrics.swept("mirrors", mirrors.sweep())
@@ -115,6 +123,8 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("engine", SWEEP_SECONDS, carry_out),
         Ticker("divergence", SWEEP_SECONDS, DivergenceSweep(divergence_finder(context), metrics).sweep),
         Ticker("mirrors", SWEEP_SECONDS, purges),
+        Ticker("quarantine", SWEEP_SECONDS, make_quarantine(context).sweep),
+        Ticker("remakes", SWEEP_SECONDS, remakes.sweep),
         Ticker("git_state", git_watch.LOOK_SECONDS, make_git_watch(context).sweep),
         Ticker("leavings", tool_leftovers.SWEEP_SECONDS, tools),
     ]
@@ -137,6 +147,12 @@ def make_leftovers(context: WorkerContext) -> Leftovers:
     return Leftovers(node_id, data_dir, context.database, context.containers, context.git, evidence)
 
 
+def make_quarantine(context: WorkerContext) -> Quarantine:
+    """Make the part that keeps, restores and removes the files of deleted workspaces of this node."""
+    places = (context.claimant.node_id, context.settings)
+    return Quarantine(*places, context.database, context.containers, context.git, context.metrics)
+
+
 def orphan_finder(context: WorkerContext) -> OrphanFinder:
     """Make the finder of orphaned executions of this node."""
     return OrphanFinder(context.database, context.claimant, context.settings.data_dir)
@@ -145,5 +161,5 @@ def orphan_finder(context: WorkerContext) -> OrphanFinder:
 def divergence_finder(context: WorkerContext) -> DivergenceFinder:
     """Make the finder of differences between this node and Postgres."""
     node_id, data_dir, database = context.claimant.node_id, context.settings.data_dir, context.database
-    repairs = DivergenceRepairs(node_id, data_dir, database, context.containers, context.git)
+    repairs = DivergenceRepairs(node_id, data_dir, database, context.containers, make_quarantine(context))
     return DivergenceFinder(node_id, data_dir, database, context.containers, repairs)

@@ -1,6 +1,5 @@
 """Repairs differences between this node and Postgres. The difference may be gone by the time of its repair."""
 
-import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -11,14 +10,12 @@ from relay_core.store import operations
 from relay_core.store.nodes import node_workspaces
 from relay_core.store.nodes.node_workspaces import NodeWorkspace
 from relay_core.store.operations import Subject
-from relay_core.store.projects import secrets
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation
-from relay_core.store.workspaces.removal import note_removal
-from relay_workers.containers.port import Containers, container_name
+from relay_workers.containers.port import Containers
 from relay_workers.containers.run_files import remove_files
-from relay_workers.git.port import Git
 from relay_workers.host_files.first_edition import remove_runs
+from relay_workers.maintenance.quarantine import Quarantine
 from relay_workers.ownership import node_lock
 
 
@@ -30,15 +27,17 @@ class DivergenceRepairs:
         data_dir: the data directory of this node.
         database: stores the rows.
         containers: the container engine of this node.
-        git: removes clones and stores.
+        quarantine: takes the files of deleted workspaces.
     """
 
-    def __init__(self, node_id: str, data_dir: Path, database: Database, containers: Containers, git: Git) -> None:
+    def __init__(
+        self, node_id: str, data_dir: Path, database: Database, containers: Containers, quarantine: Quarantine
+    ) -> None:
         self._node_id = node_id
         self._data_dir = data_dir
         self._database = database
         self._containers = containers
-        self._git = git
+        self._quarantine = quarantine
 
     def fail_workspace(self, row: NodeWorkspace) -> None:
         """Set a workspace to `failed` if its container is still missing and its row has not changed since it was found.
@@ -94,18 +93,8 @@ class DivergenceRepairs:
         remove_runs(self._workspace_dir(workspace_id), str(execution_id))
 
     def remove_deleted_workspace(self, row: NodeWorkspace) -> None:
-        """Remove container, files, stores and locks of a deleted workspace; record that in its row and as an event."""
-        if row.container_id is not None:
-            self._containers.remove(row.container_id)
-        self._git.remove_workspace(row.id, self._workspace_dir(row.id))
-        # The engine's answer about a container tells where its channel is, but this one may have been removed by hand.
-        shutil.rmtree(self._data_dir / "channels" / container_name(str(row.id)), ignore_errors=True)
-        node_lock.remove_lock(self._data_dir, str(row.id))
-        with self._database.begin() as connection:
-            preparation.set_fields(connection, row.id, container_ref=None, container_id=None, work_dir=None)
-            preparation.set_state(connection, row.id, WorkspaceState.STOPPED)
-            secrets.forget_given(connection, row.id)
-            note_removal(connection, row.id, self._node_id)
+        """Remove the container of a deleted workspace, and put its files into quarantine (`Quarantine.take`)."""
+        self._quarantine.take(row)
 
     def _workspace_dir(self, workspace_id: UUID) -> Path:
         return self._data_dir / "workspaces" / str(workspace_id)
@@ -114,8 +103,8 @@ class DivergenceRepairs:
 def is_unwanted(row: NodeWorkspace | None) -> bool:
     """Return whether the container of this workspace should be removed: there is no row, or the row needs no container.
 
-    False for a deleted workspace that still exists here: its own repair removes the container with everything else.
+    False for a deleted workspace that still exists here: its own repair removes the container before everything else.
     """
     if row is None:
         return True
-    return not (row.live or (row.deleted and row.there))
+    return not (row.live or (row.deleted and row.there and not row.kept))

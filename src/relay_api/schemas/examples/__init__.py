@@ -8,6 +8,7 @@ from relay_api.schemas.examples.delegations import DELEGATIONS
 from relay_api.schemas.examples.executions import EXECUTIONS
 from relay_api.schemas.examples.git_states import GIT_STATES
 from relay_api.schemas.examples.merges import MERGES
+from relay_api.schemas.examples.quarantine import QUARANTINE
 from relay_api.schemas.examples.records import RECORDS
 from relay_api.schemas.examples.runs import RUNS
 from relay_api.schemas.examples.shared import SHARED
@@ -23,5 +24,6 @@ EXAMPLES: dict[str, Any] = {
     **ADMINISTRATION,
     **SHARED,
     **GIT_STATES,
+    **QUARANTINE,
     **DELEGATIONS,
 }

@@ -6,12 +6,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select
 
-from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
-from relay_core.domain.short_id import MIN_DIGITS, id_range
+from relay_core.domain.errors import NotFound
 from relay_core.domain.vocabulary import MergeStatus, Status
 from relay_core.store.schema.tables import ExecutionProcess, Merge, Task, Workspace, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.views.access import of_owner
+from relay_core.store.views.lookup import Among, resolve_among
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
 E, M = ExecutionProcess, Merge
@@ -72,18 +72,8 @@ def resolve(connection: Connection, text: str, principal: Principal, field: str)
         Ambiguous: several merges have ids that begin so; the error lists them.
         NotFound: no merge has such an id.
     """
-    ids = id_range(text)
-    if ids is None:
-        message = f"an id, or its first characters, is needed: {MIN_DIGITS} or more of 0-9 and a-f"
-        raise InvalidInput(message, code="validation_failed", field=field)
-    found = _views(principal).where(M.id.between(ids.first, ids.last)).order_by(M.created_at.desc()).limit(20)
-    rows = connection.execute(found).mappings().all()
-    if not rows:
-        raise NotFound(f"there is no merge {ids.first if ids.is_whole else f'whose id begins with {text}'}")
-    if len(rows) > 1:
-        raise Ambiguous(text, [Candidate("merge", row["id"], row["message"], row["created_at"]) for row in rows])
-    merge_id: UUID = rows[0]["id"]
-    return merge_id
+    among = Among("merge", _views(principal), M.id, M.created_at, "message")
+    return resolve_among(connection, text, among, field)
 
 
 def status_column() -> ColumnElement[str]:

@@ -19,7 +19,8 @@ _LEFT = text(
       WHERE liveness = 'offline' AND last_heartbeat_at < now() - make_interval(secs => :silent)),
     undone AS (
       SELECT o.id, o.kind, g.node_id FROM operations o JOIN workspaces w ON w.id = o.workspace_id
-      JOIN gone g ON g.node_id = w.node_id WHERE o.completed_at IS NULL AND o.kind = 'workspace.delete'
+      JOIN gone g ON g.node_id = w.node_id
+      WHERE o.completed_at IS NULL AND o.kind IN ('workspace.delete', 'workspace.restore')
       UNION
       SELECT o.id, o.kind, g.node_id FROM operations o
       JOIN events e ON e.operation_id = o.id AND e.sequence = 1
@@ -29,12 +30,13 @@ _LEFT = text(
 )
 _ENDS = {
     OperationKind.WORKSPACE_DELETE: EventKind.WORKSPACE_NOT_REMOVED,
+    OperationKind.WORKSPACE_RESTORE: EventKind.WORKSPACE_NOT_RESTORED,
     OperationKind.ORPHAN: EventKind.ORPHAN_NOT_REMOVED,
 }
 
 
 def give_up(connection: Connection, silent_seconds: float) -> int:
-    """End the deletions of workspaces, and the operations of orphan containers, that nodes have left undone.
+    """End what nodes have left undone: deletions and restorations of workspaces, and operations of orphan containers.
 
     Args:
         connection: one transaction.

@@ -32,6 +32,8 @@ class NodeWorkspace:
     """Whether its files and its container exist on the node, according to the row."""
     busy: bool
     """Whether an execution of the workspace is queued or running."""
+    kept: bool = False
+    """Whether it is deleted and its files are in quarantine, so that it needs no container."""
 
     @property
     def live(self) -> bool:
@@ -56,7 +58,7 @@ _IDLE = (
     "w.node_id = :node AND w.container_ref IS NOT NULL AND w.state = 'running' AND w.deleted_at IS NULL "
     f"AND w.requested_state IS NULL AND NOT {_BUSY}"
 )
-_COLUMNS = "w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, false AS busy"
+_COLUMNS = "w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, w.quarantine, false AS busy"
 _DIFFERING = text(
     f"""
     WITH named AS (SELECT DISTINCT id FROM unnest(:named) AS id),
@@ -69,7 +71,8 @@ _DIFFERING = text(
     WHERE {_IDLE} AND NOT EXISTS (SELECT 1 FROM present p WHERE p.id = w.container_id)
     UNION ALL
     SELECT 'deleted', w.id, {_COLUMNS} FROM workspaces w
-    WHERE w.node_id = :node AND w.container_ref IS NOT NULL AND w.deleted_at IS NOT NULL AND NOT {_BUSY}
+    WHERE w.node_id = :node AND w.container_ref IS NOT NULL AND w.deleted_at IS NOT NULL
+      AND w.quarantine IS NULL AND NOT {_BUSY}
     """  # noqa: S608 - nothing of a client's
 ).bindparams(bindparam("named", type_=ARRAY(Uuid())), bindparam("present", type_=ARRAY(String())))
 _IDLE_COUNT = text(f"SELECT count(*) FROM workspaces w WHERE {_IDLE}")  # noqa: S608 - nothing of a client's
@@ -108,7 +111,8 @@ def workspace_of(connection: Connection, node_id: str, workspace_id: UUID) -> No
     active = E.status.in_([Status.QUEUED, Status.RUNNING])
     busy = select(E.id).where(E.workspace_id == Workspace.id, active).exists()
     w = Workspace
-    columns = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, busy.label("busy"))
+    of_row = (w.id, w.state, w.container_id, w.deleted_at, w.requested_state, w.container_ref, w.quarantine)
+    columns = (*of_row, busy.label("busy"))
     row = connection.execute(select(*columns).where(w.node_id == node_id, w.id == workspace_id)).one_or_none()
     return None if row is None else _workspace(row)
 
@@ -122,6 +126,7 @@ def _workspace(row: Row[*tuple[Any, ...]]) -> NodeWorkspace:
         asked=row.requested_state is not None,
         there=row.container_ref is not None,
         busy=row.busy,
+        kept=row.quarantine is not None,
     )
 
 

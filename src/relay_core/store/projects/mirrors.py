@@ -12,9 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from relay_core.domain.errors import Ambiguous, Candidate, Conflict, InvalidInput, NotFound
+from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
-from relay_core.domain.short_id import MIN_DIGITS, id_range
 from relay_core.domain.vocabulary import CloneState, Liveness, Status, WorkspaceState
 from relay_core.store import events
 from relay_core.store.schema.tables import (
@@ -27,6 +26,7 @@ from relay_core.store.schema.tables import (
     WorkspaceRepo,
 )
 from relay_core.store.tokens import Principal
+from relay_core.store.views.lookup import Among, resolve_among
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
 
 E, M = ExecutionProcess, Mirror
@@ -128,18 +128,8 @@ def resolve(connection: Connection, text: str, principal: Principal, field: str)
         Ambiguous: several mirrors have ids that begin so; the error lists them.
         NotFound: no mirror has such an id.
     """
-    ids = id_range(text)
-    if ids is None:
-        message = f"an id, or its first characters, is needed: {MIN_DIGITS} or more of 0-9 and a-f"
-        raise InvalidInput(message, code="validation_failed", field=field)
-    found = _views(principal).where(M.id.between(ids.first, ids.last)).order_by(M.created_at.desc()).limit(20)
-    rows = connection.execute(found).mappings().all()
-    if not rows:
-        raise NotFound(f"there is no mirror {ids.first if ids.is_whole else f'whose id begins with {text}'}")
-    if len(rows) > 1:
-        raise Ambiguous(text, [Candidate("mirror", row["id"], row["remote"], row["created_at"]) for row in rows])
-    mirror_id: UUID = rows[0]["id"]
-    return mirror_id
+    among = Among("mirror", _views(principal), M.id, M.created_at, "remote")
+    return resolve_among(connection, text, among, field)
 
 
 def request_purge(connection: Connection, mirror_id: UUID, principal: Principal) -> View:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from relay_core.domain.vocabulary import WorkspaceState
+from relay_core.domain.vocabulary import PurgeReason, QuarantineState, WorkspaceState
 from relay_core.store.schema.base import Base, created, one_of
 
 
@@ -70,8 +70,24 @@ class Workspace(Base):
     While it is set, no execution that may change the workspace is accepted or claimed.
     """
 
+    quarantine: Mapped[str | None]
+    """The state of the kept files of a deleted workspace; null: it is not deleted, or its files are not (or not yet,
+    or no more) in quarantine."""
+    quarantined_at: Mapped[datetime | None]
+    kept_until: Mapped[datetime | None]
+    """When its node removes the kept files."""
+    purge_why: Mapped[str | None]
+    """Why its files are to be removed for good; null: they are to be kept until `kept_until`."""
+    remake_container: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether its next resume makes its container anew: it was restored, or its directory was moved."""
+
     __table_args__ = (
         one_of("state", WorkspaceState, "workspaces_state"),
+        one_of("quarantine", QuarantineState, "workspaces_quarantine"),
+        one_of("purge_why", PurgeReason, "workspaces_purge_why"),
+        CheckConstraint("quarantine IS NULL OR deleted_at IS NOT NULL", name="workspaces_quarantine_deleted"),
+        Index("workspaces_quarantined", "created_at", "id", postgresql_where=text("quarantine IS NOT NULL")),
+        Index("workspaces_kept", "node_id", "kept_until", postgresql_where=text("quarantine IS NOT NULL")),
         CheckConstraint("requested_state IN ('stopped', 'running')", name="workspaces_requested_state"),
         Index("workspaces_requested", "node_id", postgresql_where=text("requested_state IS NOT NULL")),
         Index("workspaces_of_owner", "created_by", "created_at", "id"),

@@ -4,10 +4,13 @@ Rows that the client may not see are never read, so they make no id ambiguous an
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from relay_core.domain.errors import Ambiguous, Candidate, InvalidInput, NotFound
 from relay_core.domain.short_id import MIN_DIGITS, IdRange, id_range
@@ -16,7 +19,7 @@ from relay_core.store.tokens import Principal
 from relay_core.store.views.found_rows import MOST, Found, Kind, Owner, in_range, projects, read, repos, with_id
 from relay_core.store.views.related import Aim, meant_by
 
-__all__ = ["Aim", "Kind", "exact", "resolve"]
+__all__ = ["Aim", "Among", "Kind", "exact", "resolve", "resolve_among"]
 
 
 def resolve(
@@ -64,6 +67,47 @@ def resolve(
     return _one(text, meant)
 
 
+@dataclass(frozen=True)
+class Among:
+    """The rows of resources that stand for nothing else, so that nothing related to them is looked for."""
+
+    kind: str
+    """Word for the resource in errors."""
+    rows: Select[Any]
+    """Selects the rows that the client may see, with the columns `id` and `created_at`."""
+    row_id: InstrumentedAttribute[UUID]
+    created_at: InstrumentedAttribute[datetime]
+    title: str
+    """Name of the column by which people recognise a row."""
+
+
+def resolve_among(connection: Connection, text: str, among: Among, field: str) -> UUID:
+    """Return the id of the one row for which a whole id, or the first digits of one, stands.
+
+    Args:
+        connection: any transaction.
+        text: the id, or its first digits (`MIN_DIGITS` or more).
+        among: the rows.
+        field: path of the text in the request, for errors.
+
+    Raises:
+        InvalidInput: the text cannot be an id.
+        Ambiguous: several rows have ids that begin so; the error lists them.
+        NotFound: no row has such an id.
+    """
+    ids = id_range(text)
+    if ids is None:
+        raise _no_id(field)
+    wanted = among.rows.where(among.row_id.between(ids.first, ids.last)).order_by(among.created_at.desc()).limit(MOST)
+    found = connection.execute(wanted).mappings().all()
+    if not found:
+        raise NotFound(f"there is no {among.kind} {_which(text, ids)}")
+    if len(found) > 1:
+        raise Ambiguous(text, [Candidate(among.kind, row["id"], row[among.title], row["created_at"]) for row in found])
+    row_id: UUID = found[0]["id"]
+    return row_id
+
+
 def exact(connection: Connection, kind: str, text: str, principal: Principal) -> UUID | None:
     """Return the id that ``text`` is, if there is such a resource: the usual case, which takes one statement at most.
 
@@ -100,13 +144,20 @@ def _one(text: str, meant: dict[UUID, Found]) -> UUID:
 def _unusable(kind: Kind, text: str, field: str | None) -> InvalidInput | NotFound:
     if kind in _WITH_NAMES:
         return NotFound(f"there is no {kind} {text!r}; give a {kind}'s name or id")
+    return _no_id(field)
+
+
+def _no_id(field: str | None) -> InvalidInput:
     message = f"an id, or its first characters, is needed: {MIN_DIGITS} or more of 0-9 and a-f"
     return InvalidInput(message, code="validation_failed", field=field)
+
+
+def _which(text: str, ids: IdRange) -> str:
+    return str(ids.first) if ids.is_whole else f"whose id begins with {text}"
 
 
 def _missing(kind: Kind, text: str, ids: IdRange, found: list[Found]) -> NotFound:
     if found:
         other = found[0]
         return NotFound(f"{text} is a {other.kind}, and there is no {kind} that it stands for")
-    which = str(ids.first) if ids.is_whole else f"whose id begins with {text}"
-    return NotFound(f"there is no {kind} {which}")
+    return NotFound(f"there is no {kind} {_which(text, ids)}")

@@ -1,5 +1,6 @@
-"""The end of the deletion of a workspace: nothing of it is left on its node."""
+"""The end of the deletion of a workspace: nothing of it is left on its node, or its files are in quarantine."""
 
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import Connection, select
@@ -10,32 +11,46 @@ from relay_core.store import events, operations
 from relay_core.store.schema.tables import Event
 
 
-def note_removal(connection: Connection, workspace_id: UUID, node_id: str) -> None:
+def note_removal(connection: Connection, workspace_id: UUID, node_id: str, kept_until: datetime | None = None) -> None:
     """Record that the container and the files of a deleted workspace are gone; this ends the deletion.
 
     Nothing is recorded a second time.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        node_id: its node.
+        kept_until: until when the files can be restored; None: they are gone for good.
     """
     kind = EventKind.WORKSPACE_REMOVED
     recorded = select(Event.id).where(Event.workspace_id == workspace_id, Event.kind == kind).limit(1)
-    if end_deletion(connection, workspace_id, node_id) or connection.scalar(recorded) is not None:
+    if end_deletion(connection, workspace_id, node_id, kept_until) or connection.scalar(recorded) is not None:
         return
-    events.append(connection, workspace_id, kind, {"node_id": node_id})  # an earlier version of Relay has deleted it
+    # an earlier version of Relay has deleted it, or its node has put it away a second time
+    events.append(connection, workspace_id, kind, _payload(node_id, kept_until))
 
 
-def end_deletion(connection: Connection, workspace_id: UUID, node_id: str | None) -> bool:
-    """End the deletion of a workspace of which nothing is left.
+def end_deletion(
+    connection: Connection, workspace_id: UUID, node_id: str | None, kept_until: datetime | None = None
+) -> bool:
+    """End the deletion of a workspace of which nothing is left, or whose files are in quarantine.
 
     Args:
         connection: one transaction.
         workspace_id: a deleted workspace.
         node_id: its node; None: it never had one.
+        kept_until: until when the files can be restored; None: there are none.
 
     Returns:
         Whether the deletion had not ended before.
     """
     subject = operations.of_workspace(workspace_id)
     open_one = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
-    payload = {"node_id": node_id}
+    payload = _payload(node_id, kept_until)
     return open_one is not None and operations.append(
         connection, open_one, EventKind.WORKSPACE_REMOVED, payload, terminal=True
     )
+
+
+def _payload(node_id: str | None, kept_until: datetime | None) -> dict[str, str | None]:
+    return {"node_id": node_id, "kept_until": None if kept_until is None else kept_until.isoformat()}

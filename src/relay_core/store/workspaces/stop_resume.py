@@ -25,6 +25,14 @@ _KINDS = {
     WorkspaceState.RUNNING: OperationKind.WORKSPACE_RESUME,
 }
 """Kind of the operation that leads to a requested state."""
+_DUE = text(
+    """
+    SELECT w.id, w.container_id, w.requested_state FROM workspaces w
+    WHERE w.node_id = :node AND w.requested_state IS NOT NULL AND w.deleted_at IS NULL AND w.remake_container = :remake
+      AND NOT EXISTS (
+        SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.status = 'running')
+    """
+)
 
 
 def request_stop(connection: Connection, workspace_id: UUID, by: str) -> None:
@@ -87,18 +95,21 @@ class StateRequest:
 
 
 def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:
-    """Return the requests that a node can carry out now: those of workspaces without a running execution."""
-    rows = connection.execute(
-        text(
-            """
-            SELECT w.id, w.container_id, w.requested_state FROM workspaces w
-            WHERE w.node_id = :node AND w.requested_state IS NOT NULL AND w.deleted_at IS NULL
-              AND NOT EXISTS (
-                SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.status = 'running')
-            """
-        ),
-        {"node": node_id},
-    )
+    """Return the requests that a node can carry out now: those of workspaces without a running execution.
+
+    Those of workspaces that need a new container are left to `due_remakes`.
+    """
+    return _due(connection, node_id, remake=False)
+
+
+def due_remakes(connection: Connection, node_id: str) -> list[StateRequest]:
+    """Return the requests of a node's workspaces whose container is to be made anew: it does not exist any more."""
+    return _due(connection, node_id, remake=True)
+
+
+def _due(connection: Connection, node_id: str, *, remake: bool) -> list[StateRequest]:
+    values = {"node": node_id, "remake": remake}
+    rows = connection.execute(_DUE, values)
     return [StateRequest(row.id, row.container_id, WorkspaceState(row.requested_state)) for row in rows]
 
 

@@ -107,7 +107,7 @@ def log_of(db: Database) -> Iterator[tuple[int, str, UUID, int, UUID, str]]:
     columns = (Event.id, Event.kind, Run.id.label("run"), Run.priority, Run.project_id, Run.created_by)
     statement = select(*columns).join(E, E.id == Event.operation_id).join(Run, Run.id == E.run_id).order_by(Event.id)
     with db.connect() as connection:
-        yield from connection.execute(statement).tuples().all()
+        yield from connection.execute(statement).all()
 
 
 def test_sixty_runs_of_two_projects_keep_priorities_turns_and_limits_at_every_moment(db: Database) -> None:

@@ -1,0 +1,183 @@
+"""The files of deleted workspaces, as their nodes keep them for a while: what the node reads and writes.
+
+The order of each step is such that a worker which dies in between leaves a state that the next one goes on from: the
+files are moved out of sight before the row says that they are kept; the row says that they go before the first one is
+removed; they are moved back before the row says that the workspace is there again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, func, select, text, update
+
+from relay_core.domain.events import EventKind
+from relay_core.domain.operations import OperationKind
+from relay_core.domain.vocabulary import PurgeReason, QuarantineState, Reason, WorkspaceState
+from relay_core.store import operations
+from relay_core.store.projects import secrets
+from relay_core.store.schema.tables import Project, Task, Workspace
+from relay_core.store.workspaces import lane, preparation
+from relay_core.store.workspaces.removal import note_removal
+
+W = Workspace
+NEVER_PREPARED = "its preparation had failed before it was deleted; retry prepares it again"
+MOST_AT_ONCE = 100
+"""Most workspaces of one look; the next look finds the others."""
+_BUSY = "EXISTS (SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.status IN ('queued', 'running'))"
+_DUE = text(
+    f"""
+    SELECT w.id, w.quarantine, w.container_id FROM workspaces w
+    WHERE w.node_id = :node AND w.quarantine IS NOT NULL
+      AND (w.quarantine <> 'kept' OR w.purge_why IS NOT NULL OR w.kept_until <= now()) AND NOT {_BUSY}
+    ORDER BY w.kept_until NULLS FIRST LIMIT :most
+    """  # noqa: S608 - nothing of a client's
+)
+_OLDEST = text(
+    "SELECT w.id FROM workspaces w WHERE w.node_id = :node AND w.quarantine = 'kept' ORDER BY w.deleted_at LIMIT 1"
+)
+_NOT_KEPT: dict[str, Any] = {"quarantine": None, "quarantined_at": None, "kept_until": None, "purge_why": None}
+
+
+@dataclass(frozen=True)
+class Due:
+    """A deleted workspace with whose files its node has to do something."""
+
+    workspace_id: UUID
+    state: QuarantineState
+    container_id: str | None
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """A deleted workspace that is to leave its node."""
+
+    purge: bool
+    """Whether nothing of it is to be kept."""
+
+
+def leaving(connection: Connection, node_id: str, workspace_id: UUID) -> Leaving | None:
+    """Return how a deleted workspace is to leave its node; None if it is not to leave it now, or not any more."""
+    here = select(W.purge_why).where(W.id == workspace_id, W.node_id == node_id, W.container_ref.is_not(None))
+    row = connection.execute(here.where(W.deleted_at.is_not(None), W.quarantine.is_(None))).one_or_none()
+    return None if row is None else Leaving(row.purge_why is not None)
+
+
+def left(
+    connection: Connection, workspace_id: UUID, node_id: str, place: Path | None, keep_seconds: float = 0.0
+) -> None:
+    """Record that a deleted workspace is out of sight, which ends its deletion.
+
+    Nothing is recorded if a client has asked for its restoration meanwhile.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        node_id: its node.
+        place: the directory in which the node keeps its files; None: it has removed them.
+        keep_seconds: for how long it keeps them.
+    """
+    lane.lock(connection, workspace_id)
+    mine = update(W).where(W.id == workspace_id, W.deleted_at.is_not(None), W.quarantine.is_(None))
+    values: dict[str, Any] = {"container_ref": None, "container_id": None, "work_dir": None}
+    if place is not None:
+        until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, keep_seconds)
+        values = {"container_ref": str(place), "work_dir": str(place / "repos"), "quarantine": QuarantineState.KEPT}
+        values |= {"quarantined_at": func.now(), "kept_until": until}
+    row = connection.execute(mine.values(**values, updated_at=func.now()).returning(W.kept_until)).one_or_none()
+    if row is None:
+        return
+    preparation.set_state(connection, workspace_id, WorkspaceState.STOPPED)
+    if place is None:
+        secrets.forget_given(connection, workspace_id)
+    note_removal(connection, workspace_id, node_id, row.kept_until)
+
+
+def due(connection: Connection, node_id: str) -> list[Due]:
+    """Return the workspaces whose files the node has to bring back or to remove now."""
+    rows = connection.execute(_DUE, {"node": node_id, "most": MOST_AT_ONCE})
+    return [Due(row.id, QuarantineState(row.quarantine), row.container_id) for row in rows]
+
+
+def oldest(connection: Connection, node_id: str) -> UUID | None:
+    """Return the workspace that was deleted first, of those whose files the node keeps; None if there is none."""
+    found: UUID | None = connection.scalar(_OLDEST, {"node": node_id})
+    return found
+
+
+def begin_purge(connection: Connection, workspace_id: UUID, why: PurgeReason) -> bool:
+    """Record that the kept files of a workspace are being removed, before the first one is: they cannot be restored.
+
+    Returns:
+        Whether they are to be removed; False if a client has asked for them meanwhile.
+    """
+    lane.lock(connection, workspace_id)
+    kept = update(W).where(W.id == workspace_id, W.quarantine == QuarantineState.KEPT)
+    values = {"quarantine": QuarantineState.PURGING, "purge_why": func.coalesce(W.purge_why, why.value)}
+    connection.execute(kept.values(values))
+    going = select(W.id).where(W.id == workspace_id, W.quarantine == QuarantineState.PURGING)
+    return connection.scalar(going) is not None
+
+
+def purged(connection: Connection, workspace_id: UUID, node_id: str) -> None:
+    """Record that nothing of a deleted workspace is left on its node, with an event; nothing if it is recorded."""
+    lane.lock(connection, workspace_id)
+    going = (W.id == workspace_id) & (W.quarantine == QuarantineState.PURGING)
+    why = connection.scalar(select(W.purge_why).where(going))
+    if why is None:
+        return
+    gone = {**_NOT_KEPT, "container_ref": None, "container_id": None, "work_dir": None}
+    connection.execute(update(W).where(going).values(**gone, updated_at=func.now()))
+    secrets.forget_given(connection, workspace_id)
+    subject, payload = operations.of_workspace(workspace_id), {"node_id": node_id, "why": why}
+    operations.record(connection, OperationKind.WORKSPACE_PURGE, subject, EventKind.WORKSPACE_PURGED, payload)
+
+
+def restored(connection: Connection, workspace_id: UUID, node_id: str, place: Path | None) -> None:
+    """Record that the files of a workspace are back: it is not deleted any more, and neither is its task.
+
+    It is stopped, and its next step, or a client, starts it with a new container. If its project was deleted since the
+    request, the workspace stays deleted, and its node puts it into quarantine again.
+
+    Args:
+        connection: one transaction.
+        workspace_id: the workspace.
+        node_id: its node.
+        place: its directory; None: nothing was left of it, so it stays deleted.
+    """
+    lane.lock(connection, workspace_id)
+    asked = (W.id == workspace_id) & (W.quarantine == QuarantineState.RESTORING)
+    found = select(W.task_id, W.container_id, Task.project_id).join(Task, Task.id == W.task_id).where(asked)
+    row = connection.execute(found).one_or_none()
+    if row is None:
+        return
+    values = dict(_NOT_KEPT)
+    values |= {"container_ref": None if place is None else str(place)}
+    values |= {"work_dir": None if place is None else str(place / "repos")}
+    project = select(Project.id).where(Project.id == row.project_id, Project.deleted_at.is_(None))
+    comes_back = place is not None and connection.scalar(project.with_for_update(read=True)) is not None
+    if comes_back:
+        values |= {"deleted_at": None, "requested_state": None, "idle_stopped": True, "remake_container": True}
+        task = update(Task).where(Task.id == row.task_id, Task.deleted_at.is_not(None))
+        connection.execute(task.values(deleted_at=None, updated_at=func.now()))
+    connection.execute(update(W).where(asked).values(**values, updated_at=func.now()))
+    _end(connection, workspace_id, node_id, comes_back=comes_back)
+    if comes_back and row.container_id is None:
+        preparation.set_state(connection, workspace_id, WorkspaceState.FAILED, NEVER_PREPARED)
+    elif comes_back:
+        preparation.set_state(connection, workspace_id, WorkspaceState.STOPPED)
+
+
+def _end(connection: Connection, workspace_id: UUID, node_id: str, *, comes_back: bool) -> None:
+    """End the operation of the restoration, and that of a deletion which was not over yet."""
+    subject = operations.of_workspace(workspace_id)
+    kind = EventKind.WORKSPACE_RESTORED if comes_back else EventKind.WORKSPACE_NOT_RESTORED
+    payload = {"node_id": node_id} | ({} if comes_back else {"reason": Reason.WORKSPACE_GONE})
+    asked = operations.open_of(connection, [OperationKind.WORKSPACE_RESTORE], subject)
+    if asked is not None:
+        operations.append(connection, asked, kind, payload, terminal=True)
+    deletion = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
+    if comes_back and deletion is not None:
+        why = {"why": "the workspace was restored"}
+        operations.append(connection, deletion, EventKind.WORKSPACE_REQUEST_DROPPED, why, terminal=True)
