@@ -5,7 +5,7 @@ Rows of other versions of Relay may lack fields of a shape, or have more.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
@@ -144,11 +144,22 @@ class EventPayload(Shape):
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
-    phase: FetchPhase | None = Field(None, description="Of `execution.progress`: which part of the fetch is under way.")
+    phase: FetchPhase | Literal["resume"] | None = Field(
+        None,
+        description="Of `execution.progress`: which part of the fetch is under way; of `.conversation_torn`: `resume`.",
+    )
     objects: int | None = Field(None, description="Of `execution.progress`: objects that are received or resolved.")
     total: int | None = Field(None, description="Of `execution.progress`: objects that there are in all.")
     bytes: int | None = Field(
-        None, description="Of `execution.progress`: bytes received so far; null while they are not known."
+        None,
+        description="Of `execution.progress`: bytes received so far; null while they are not known. Of "
+        "`.conversation_torn`: the length of the line.",
+    )
+    file: str | None = Field(None, description="Of `execution.conversation_torn`: the file, below the workspace.")
+    line: int | None = Field(None, description="Of `execution.conversation_torn`: the number of the torn line.")
+    offset: int | None = Field(None, description="Of `execution.conversation_torn`: how many bytes are before it.")
+    kept_as: str | None = Field(
+        None, description="Of `execution.conversation_torn`: name of the file beside it that has the torn line."
     )
     from_: str | None = Field(None, alias="from", description="Of `execution.adopted`: the worker that had it.")
     by: str | None = Field(
@@ -166,7 +177,7 @@ class EventPayload(Shape):
     message: str | None = Field(
         None,
         description="Of `execution.log_cut`, `.log_incomplete`, `.evidence_problem`, `.cleanup_skipped`, "
-        "`.conversation_begun_anew` and `orphan.found`: a sentence for people.",
+        "`.conversation_begun_anew`, `.conversation_torn` and `orphan.found`: a sentence for people.",
     )
     omitted: list[dict[str, str]] | None = Field(
         None, description="Of `execution.evidence_problem`: changed paths without content, as `path` and `why`."

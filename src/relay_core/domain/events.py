@@ -27,6 +27,11 @@ class EventKind(StrEnum):
     """A kill of the running execution was requested. Payload: `by`."""
     EXECUTION_CONVERSATION_BEGUN_ANEW = "execution.conversation_begun_anew"
     """A follow-up found no conversation to continue, so the agent started a new one. Payload: `message`."""
+    EXECUTION_CONVERSATION_TORN = "execution.conversation_torn"
+    """The last line of the conversation's file was torn, and was set aside before the agent resumed it.
+
+    Payload: `file`, `line`, `offset`, `bytes`, `phase`, `kept_as`, `message`.
+    """
     EXECUTION_LOG_CUT = "execution.log_cut"
     """Output that a background process wrote after the end of the step is not stored. Payload: `message`."""
     EXECUTION_LOG_INCOMPLETE = "execution.log_incomplete"

@@ -17,6 +17,7 @@ from relay_workers.execution.environment import step_environment
 from relay_workers.execution.secret_values import Grant, grant, to_mask
 from relay_workers.execution.step_place import StepPlace, step_uid
 from relay_workers.execution.step_plan import plan_step
+from relay_workers.execution.torn_conversation import mend_conversation
 from relay_workers.execution.turn_images import place_images
 from relay_workers.execution.working_dir import check_working_dir
 from relay_workers.execution.workspace import WorkspaceHandle
@@ -77,6 +78,7 @@ class StepPreparation:
         place = self.place(claimed, workspace, claimed.fence)
         check_working_dir(workspace.directory, claimed.step.cwd)
         images = place_images(self._database, claimed, workspace)
+        mend_conversation(self._database, claimed, workspace, place.mask)
         plan = plan_step(self._database, claimed, workspace, images)
         place.files.create()
         self._note(claimed, place, granted)

@@ -16,7 +16,7 @@ from relay_core.domain.vocabulary import Reason
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class TamperedFile(StepFailed):
@@ -88,18 +88,19 @@ class SafeDir:
             raise TamperedFile(f"{self.path}/{name} is not a directory of its own") from error
         return type(self)(fd, f"{self.path}/{name}")
 
-    def open_file(self, name: str, expect: FileId | None = None) -> OpenFile:
+    def open_file(self, name: str, expect: FileId | None = None, *, writable: bool = False) -> OpenFile:
         """Open a regular file with one link for reading; the caller closes the descriptor.
 
         Args:
             name: name of the file in this directory.
             expect: identity that the file must have; None accepts any.
+            writable: whether to open it for writing, too. Nothing of it is changed by that.
 
         Raises:
             FileNotFoundError: there is no entry of this name.
             TamperedFile: the entry is not a regular file, has several links, or is not the expected file.
         """
-        fd = self._open(name)
+        fd = self._open(name, os.O_RDWR if writable else os.O_RDONLY)
         status = os.fstat(fd)
         found = FileId(status.st_dev, status.st_ino)
         wrong = None
@@ -212,10 +213,10 @@ class SafeDir:
     ) -> None:
         self.close()
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str, access: int = os.O_RDONLY) -> int:
         _check_name(name)
         try:
-            return os.open(name, _FILE, dir_fd=self._fd)
+            return os.open(name, _FILE | access, dir_fd=self._fd)
         except FileNotFoundError:
             raise
         except OSError as error:  # ELOOP for a symlink, ENXIO for a socket

@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import pytest
+import redis
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason
@@ -248,6 +250,33 @@ def test_events_after_the_last_one_seen_come_once_and_in_order(api: Api, worker:
     done.set()
     thread.join(15)
     assert received == list(range(1, expected + 1))
+
+
+@pytest.mark.proves("T002-07")
+def test_what_redis_lost_comes_from_postgres_after_the_cursor(api: Api, worker: Worker, redis_url: str):
+    """The messages of the end are lost: the queue's, and those of the live tail."""
+    made = api.run()
+    claimed = worker.claim(made["execution_id"])
+    worker.log(claimed, [("stdout", b"seen\n")])
+    path = f"/v1/workspaces/{made['workspace_id']}/events/stream"
+    seen = (frame for frame in frames(api, path) if frame.event == "message")
+    last = next(frame for frame in seen if frame.data["kind"] == "execution.started")
+
+    deaf = Worker(api.database)  # tells Redis nothing
+    deaf.log(claimed, [("stdout", b"and the rest\n")])
+    deaf.finish(claimed, log_ends=deaf.log_ends(claimed))
+    api.database.publisher.take()
+    with closing(redis.Redis.from_url(redis_url)) as keys:
+        keys.flushdb()
+
+    log = f"/v1/executions/{made['execution_id']}/logs/stream"
+    rest = list(frames(api, log, params={"stream": "stdout"}, headers={"Last-Event-ID": "5"}))
+    text = b"".join(base64.b64decode(frame.data["b64"]) for frame in rest if frame.event == "message")
+    assert (text, rest[-1].event, rest[-1].data["status"]) == (b"and the rest\n", "end", "completed")
+    replayed = frames(api, path, headers={"Last-Event-ID": last.id or ""})
+    first = next(frame for frame in replayed if frame.event == "message" and frame.data["operation_id"])
+    told = (first.data["operation_id"], first.data["kind"], first.data["terminal"])
+    assert told == (made["execution_id"], "execution.completed", True)
 
 
 def test_events_of_all_workspaces_are_the_owners_own(api: Api):

@@ -1,6 +1,7 @@
 """Sessions, follow-ups, conversations and profiles through the API, on a real Postgres; the worker's part is played."""
 
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Thread
@@ -329,3 +330,33 @@ def test_a_turn_is_not_seen_until_a_client_says_so_and_shows_the_agents_id_of_it
         422,
         "validation_failed",
     )
+
+
+ENGINE_WORDS = re.compile(r"(?i)docker|container|exec_id|pid|volume|mount|\bnetwork")
+
+
+def _keys(value: object) -> set[str]:
+    """The names of fields of an answer, at any depth."""
+    if isinstance(value, dict):
+        return set(value).union(*(_keys(each) for each in value.values()))
+    return set().union(*(_keys(each) for each in value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.proves("T000-21")
+def test_clients_need_nothing_of_the_container_engine(api: Api, worker: Worker):
+    """What 000 calls a session is a workspace with its sessions; all acts on it take its own id."""
+    made = started(api, worker)
+    where = f"/v1/workspaces/{made['workspace_id']}"
+    shown = [api.get(where).json(), api.get(f"{where}/sessions").json(), api.get(f"{where}/executions").json()]
+    found = {name for name in set().union(*map(_keys, shown)) if ENGINE_WORDS.search(name)}
+    assert found == {"container", "pids"}, "an opaque reference, and a limit"
+    assert isinstance(shown[0]["container"], str)
+    for act in ("stop", "resume"):
+        assert api.post(f"{where}/{act}").status_code == 202
+    assert api.client.delete(where, headers=api.as_("ann")).status_code == 202
+    document = api.client.get("/openapi.json").json()
+    schemas = {name: schema for name, schema in document["components"]["schemas"].items() if name.endswith("In")}
+    asked = {name for schema in schemas.values() for name in schema.get("properties", {})}
+    acts = [act for path in document["paths"].values() for act in path.values()]
+    asked |= {one["name"] for act in acts for one in act.get("parameters", ())}
+    assert {name for name in asked if ENGINE_WORDS.search(name)} == {"pids"}, "nothing but a limit is asked for"
