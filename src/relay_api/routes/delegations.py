@@ -38,7 +38,9 @@ StateFilter = Annotated[DelegationState | None, Query()]
     responses=problems(404, 409, body=True),
     summary="Lease a part of a workspace to a subtask",
 )
-def create_delegation(body: DelegationIn, principal: Writer, creating: Creating) -> JSONResponse:
+def create_delegation(
+    body: DelegationIn, services: ServicesDep, principal: Writer, creating: Creating
+) -> JSONResponse:
     """Reserve paths, or the whole branch, of a workspace for the workspace of a subtask.
 
     From now on Relay commits nothing there in the parent's workspace, and nothing elsewhere in the child's.
@@ -50,7 +52,8 @@ def create_delegation(body: DelegationIn, principal: Writer, creating: Creating)
             resolve(connection, Kind.WORKSPACE, text, principal, aim=None, field=field) for field, text in ids.items()
         )
         wanted = NewDelegation(parent, child, body.name, _rules(body.rules), body.reservation_seconds)
-        return DelegationOut.model_validate(delegations.delegate(connection, wanted, principal))
+        made = delegations.delegate(connection, wanted, principal, services.settings.presence)
+        return DelegationOut.model_validate(made)
 
     return creating.answer(principal, body, 201, create)
 

@@ -50,6 +50,17 @@ def is_below(version: str, floor: str | None) -> bool:
     return floor is not None and protocol_version(version) < protocol_version(floor)
 
 
+def starts_nothing(version: str, floor: str | None) -> bool:
+    """Return whether a node starts nothing because of the floor of its pool.
+
+    It is below the floor, or one of the versions cannot be read, so that nothing is admitted.
+    """
+    try:
+        return is_below(version, floor)
+    except VersionMalformed:
+        return True
+
+
 def self_report(health: NodeHealth) -> SelfReport:
     """Return what a node says about itself in the two words of the protocol, from its finer word."""
     return SelfReport.ONLINE if health in {NodeHealth.OK, NodeHealth.DRAINING} else SelfReport.DEGRADED
@@ -88,8 +99,8 @@ class Slot:
 
     @property
     def read_only(self) -> bool:
-        """Whether the node is below the floor: it keeps what it runs, and starts nothing."""
-        return is_below(self.protocol_version, self.min_protocol_version)
+        """Whether the node is below the floor, or a version cannot be read: it keeps what it runs, starts nothing."""
+        return starts_nothing(self.protocol_version, self.min_protocol_version)
 
 
 @dataclass(frozen=True)
@@ -117,6 +128,10 @@ def why_shut(slot: Slot | None, *, new: bool) -> Shut | None:
     if slot.state is AttachmentState.REGISTERING:
         return Shut("it is registering: its next heartbeat ends that")
     if slot.read_only:
+        try:
+            is_below(slot.protocol_version, slot.min_protocol_version)
+        except VersionMalformed as error:
+            return Shut(f"it is read-only: {error}")
         why = f"it is read-only: its protocol version {slot.protocol_version} is below {slot.min_protocol_version}, "
         return Shut(f"{why}the floor of the pool {slot.pool}", FLOOR_EXCEEDED)
     if new and slot.state is AttachmentState.DEGRADED:

@@ -180,7 +180,7 @@ def _open_log(context: WorkerContext) -> OpenLog:
 
 
 def _workspaces(context: WorkerContext) -> Workspaces:
-    return Workspaces(context.database, context.containers, context.retry_while_silent, context.settings.data_dir)
+    return Workspaces(context.database, context.containers, context.retry_while_silent, context.settings)
 
 
 def _ender(context: WorkerContext) -> ProcessEnder:

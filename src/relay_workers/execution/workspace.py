@@ -10,6 +10,7 @@ from relay_core.domain.child_sight import Sight
 from relay_core.domain.errors import Conflict, StepFailed
 from relay_core.domain.events import EventKind
 from relay_core.domain.vocabulary import Reason, WorkspaceState
+from relay_core.settings import Settings
 from relay_core.store import events
 from relay_core.store.delegations import reconcile
 from relay_core.store.transaction import Database
@@ -61,14 +62,15 @@ class Workspaces:
         database: stores their rows.
         containers: the container engine that runs their containers.
         retry: repeats calls to a container engine that is restarting.
-        data_dir: the data directory of this node.
+        settings: the data directory of this node, and after which silence a node counts as offline.
     """
 
-    def __init__(self, database: Database, containers: Containers, retry: RetryWhileSilent, data_dir: Path) -> None:
+    def __init__(self, database: Database, containers: Containers, retry: RetryWhileSilent, settings: Settings) -> None:
         self._database = database
         self._containers = containers
         self._retry = retry
-        self._data_dir = data_dir
+        self._data_dir = settings.data_dir
+        self._presence = settings.presence
 
     def directory(self, workspace_id: UUID) -> Path:
         """Return the directory of a workspace on this host, whether it exists or not."""
@@ -139,7 +141,7 @@ class Workspaces:
         sights = {child: self._sight(container) for child, container in here.items()}
         try:
             with self._database.begin() as connection:
-                reconcile.reconcile(connection, row.id, sights)
+                reconcile.reconcile(connection, row.id, sights, self._presence)
         except Conflict as error:
             raise StepFailed(Reason.DELEGATION_CORRUPT, str(error)) from error
 

@@ -129,6 +129,14 @@ def test_a_merge_that_is_repeated_is_pending_again_and_only_one_is(api, worker, 
     assert code_of(ask(api, made, "merge"), 409) == "merge_pending"
 
 
+def test_a_merge_that_is_merged_is_not_repeated(api, worker, made):
+    first = ask(api, made, "merge").json()
+    arrives(worker, first)
+    assert code_of(api.post(f"/v1/runs/{first['run_id']}/rerun", {"from": "start"}), 409) == "already_merged"
+    assert api.get(f"/v1/merges/{first['id']}").json()["execution_id"] == first["execution_id"]
+    assert ask(api, made, "merge").status_code == 202, "another one is"
+
+
 def test_lists_are_filtered_and_only_the_owners(api, worker, made):
     other = ended(api, worker)
     first, second = ask(api, made, "merge").json(), ask(api, other, "merge").json()

@@ -113,6 +113,11 @@ def test_a_malformed_floor_admits_nothing(api: Api) -> None:
         take(api.database, run["execution_id"], "n2")
     with api.database.connect() as connection:
         assert connection.scalar(text("SELECT status FROM execution_processes")) == "queued"
+    assert node_of(api, "n2")["read_only"] is True, "what there is can be read all the same"
+    shown = api.get("/v1/nodes")
+    assert (shown.status_code, [node["read_only"] for node in shown.json()["items"]]) == (200, [True])
+    waits = api.get(f"/v1/executions/{run['execution_id']}").json()["waits_for"]
+    assert "'1.x' is not a protocol version" in waits["message"]
     assert floor(api, "1.0").status_code == 200, "it can be corrected"
     assert isinstance(take(api.database, run["execution_id"], "n2"), Claimed)
 

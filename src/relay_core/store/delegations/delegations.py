@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from relay_core.domain import scope
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
 from relay_core.domain.events import EventKind
+from relay_core.domain.nodes import Bounds
 from relay_core.domain.scope import LIVE, DelegationState, Permission, Rule
 from relay_core.store import events
 from relay_core.store.delegations import reconcile, records, scopes
@@ -44,8 +45,14 @@ class NewDelegation:
     reservation_seconds: float
 
 
-def delegate(connection: Connection, wanted: NewDelegation, principal: Principal) -> View:
+def delegate(connection: Connection, wanted: NewDelegation, principal: Principal, bounds: Bounds) -> View:
     """Reserve a part of what a workspace may write for the workspace of a subtask, and return the delegation.
+
+    Args:
+        connection: one transaction.
+        wanted: the delegation.
+        principal: who asks.
+        bounds: say after which silence the node of a child is offline.
 
     Raises:
         NotFound: a workspace does not exist, is deleted, or belongs to another owner.
@@ -69,7 +76,7 @@ def delegate(connection: Connection, wanted: NewDelegation, principal: Principal
             raise InvalidInput(message, code="repo_unknown", field=f"rules.{at}.repo")
     allowed = scopes.effective(connection, parent)
     if scopes.leased(connection, parent):
-        reconcile.judge_children(connection, parent, {})
+        reconcile.judge_children(connection, parent, {}, bounds)
         allowed = scopes.effective(connection, parent)
     delegable = scopes.own_scope(connection, parent).delegable
     scope.check_request(rules, allowed, scopes.leased(connection, parent), delegable)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, exists, func, select, update
+from sqlalchemy import Connection, Interval, RowMapping, bindparam, exists, func, select, update
 
 from relay_core.domain.child_sight import Child, ReclaimReason, Sight, judge
 from relay_core.domain.events import EventKind
@@ -16,12 +16,10 @@ from relay_core.store.delegations import records, scopes
 from relay_core.store.schema.tables import NodeAttachment, RuntimeNode, ScopeDelegation, Workspace
 
 A, D = NodeAttachment, ScopeDelegation
-_HEARD_WITHIN = timedelta(seconds=Bounds().offline_seconds)
-"""Age of the last heartbeat above which a node is silent, detached or not."""
 _DETACHED = (
     exists().where(A.node_id == RuntimeNode.node_id, A.state == AttachmentState.OFFLINE)
     & ~exists().where(A.node_id == RuntimeNode.node_id, A.state.in_(ACTIVE_ATTACHMENTS))
-    & func.coalesce(RuntimeNode.last_heartbeat_at > func.now() - _HEARD_WITHIN, False)
+    & func.coalesce(RuntimeNode.last_heartbeat_at > func.now() - bindparam("heard_within", type_=Interval), False)
 )
 _GIVEN = (
     select(
@@ -52,7 +50,7 @@ def containers_here(connection: Connection, workspace_id: UUID, node_id: str | N
     return {row.id: row.container_id for row in rows}
 
 
-def reconcile(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, Sight]) -> None:
+def reconcile(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, Sight], bounds: Bounds) -> None:
     """Adopt the lease that the workspace holds, and reclaim those that its children cannot use any more.
 
     It may be repeated at any time; what has ended stays as it is.
@@ -61,6 +59,7 @@ def reconcile(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, 
         connection: one transaction.
         workspace_id: the workspace in which something is to be started.
         sights: what the engine of this node says about containers of its children, by workspace.
+        bounds: say after which silence a node is offline.
 
     Raises:
         Conflict: `delegation_corrupt`: a record cannot be read; nothing is changed.
@@ -68,31 +67,37 @@ def reconcile(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, 
     scopes.lock(connection, workspace_id)
     scopes.effective(connection, workspace_id)
     scopes.own_scope(connection, workspace_id)
-    _adopt(connection, workspace_id)
-    judge_children(connection, workspace_id, sights)
+    _adopt(connection, workspace_id, bounds)
+    judge_children(connection, workspace_id, sights, bounds)
 
 
-def judge_children(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, Sight]) -> None:
+def judge_children(connection: Connection, workspace_id: UUID, sights: Mapping[UUID, Sight], bounds: Bounds) -> None:
     """Reclaim the leases that the children of a workspace cannot use any more. The caller holds `scopes.lock`.
 
     Args:
         connection: one transaction.
         workspace_id: the workspace that has given the leases.
         sights: as for `reconcile`; without them, what Postgres knows of the children counts.
+        bounds: as for `reconcile`.
     """
     # A reclaim may bring further leases to the workspace, those of the child that is gone.
-    while [row for row in _given(connection, workspace_id) if _judged(connection, row, sights)]:
+    while [row for row in _given(connection, workspace_id, bounds) if _judged(connection, row, sights)]:
         pass
 
 
-def _given(connection: Connection, workspace_id: UUID) -> list[RowMapping]:
-    found = connection.execute(_GIVEN.where(D.parent_workspace_id == workspace_id))
+def _given(connection: Connection, workspace_id: UUID, bounds: Bounds) -> list[RowMapping]:
+    found = connection.execute(_GIVEN.where(D.parent_workspace_id == workspace_id), _heard(bounds))
     return list(found.mappings())
 
 
-def _adopt(connection: Connection, workspace_id: UUID) -> None:
+def _heard(bounds: Bounds) -> dict[str, timedelta]:
+    """Return the age of the last heartbeat above which a node is silent, detached or not."""
+    return {"heard_within": timedelta(seconds=bounds.offline_seconds)}
+
+
+def _adopt(connection: Connection, workspace_id: UUID, bounds: Bounds) -> None:
     reserved = _GIVEN.where(D.child_workspace_id == workspace_id, D.state == DelegationState.RESERVED)
-    row = connection.execute(reserved).mappings().one_or_none()
+    row = connection.execute(reserved, _heard(bounds)).mappings().one_or_none()
     if row is None:
         return
     if row["expired"]:

@@ -169,12 +169,17 @@ def add_merge(
 
 
 def refuse_beside_another(connection: Connection, workspace_id: UUID, merge_id: UUID) -> None:
-    """Raise an error if another merge stands in the way of repeating one. The caller holds the lane.
+    """Raise an error if a merge cannot be repeated: it is merged, or another one stands in the way.
+
+    The caller holds the lane.
 
     Raises:
-        Conflict: `merge_pending`, `pull_request_open`.
+        Conflict: `already_merged`, `merge_pending`, `pull_request_open`.
     """
-    repo_id = connection.execute(select(M.repo_id).where(M.id == merge_id)).scalar_one()
+    repo_id, merged_at = connection.execute(select(M.repo_id, M.merged_at).where(M.id == merge_id)).one()
+    if merged_at is not None:
+        message = f"merge {merge_id} is merged already; to merge what has been committed since, ask for another merge"
+        raise Conflict(message, code="already_merged")
     for blocker in _in_the_way(connection, workspace_id, repo_id, but=merge_id):
         raise Conflict(blocker.message, code=blocker.code)
 

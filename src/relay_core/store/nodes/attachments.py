@@ -62,7 +62,11 @@ class Attachment:
 
     @property
     def read_only(self) -> bool:
-        """Whether the node is below the floor of the pool; computed at each use, stored nowhere.
+        """Whether the node starts nothing because of the floor of the pool; computed at each use, stored nowhere."""
+        return self.slot.read_only
+
+    def check_floor(self) -> bool:
+        """Return whether the node is below the floor of the pool.
 
         Raises:
             VersionMalformed: the stored floor or version is not MAJOR.MINOR.
@@ -102,7 +106,7 @@ def attach(connection: Connection, asked: Attaching) -> Attachment:
     made = _upsert(connection, asked, state, invalid)
     found = _one(connection, A.id == made)
     assert found is not None  # noqa: S101 - it was written above
-    _ = found.read_only  # a malformed floor admits nothing
+    found.check_floor()  # a malformed one admits nothing
     values = {"declares": declares, "registering": state is AttachmentState.REGISTERING}
     connection.execute(update(N).where(N.node_id == asked.node_id).values(values))
     payload = {"node_id": asked.node_id, "pool": asked.pool}
@@ -150,6 +154,7 @@ def update_capabilities(
         NotFound: there is no such node.
         Conflict: `runtimenode.capabilityupdate_conflict`: it has no active attachment, or it is registering and its
             state was to be changed; `version.floor_exceeded`: it is below the floor of its pool.
+        VersionMalformed: the floor of the pool is not MAJOR.MINOR.
     """
     if _lock(connection, node_id):
         raise _revoked(node_id)
@@ -157,7 +162,7 @@ def update_capabilities(
     if found is None:
         message = f"node {node_id} has no active attachment: attach it first"
         raise Conflict(message, code=UPDATE_CONFLICT)
-    if found.read_only:
+    if found.check_floor():
         message = f"node {node_id} is below the lowest protocol version of its pool: update Relay on it"
         raise Conflict(message, code=FLOOR_EXCEEDED)
     invalid = why_invalid(capabilities)

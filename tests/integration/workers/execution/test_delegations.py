@@ -9,10 +9,11 @@ from sqlalchemy import func, select, text, update
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.chain import Action
+from relay_core.domain.nodes import Bounds
 from relay_core.domain.scope import Scope
 from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import RunReason
-from relay_core.store.delegations import delegations, scopes
+from relay_core.store.delegations import delegations, reconcile, scopes
 from relay_core.store.delegations.delegations import NewDelegation, RuleInput
 from relay_core.store.executions import create
 from relay_core.store.nodes import attachments, runtime_nodes
@@ -46,7 +47,7 @@ def delegate(node: FakeNode, parent: UUID, child: UUID, *rules: RuleInput) -> UU
     with node.database.begin() as connection:
         delegations.set_scope(connection, parent, [BRANCH], _denied(connection, parent), ME)
         wanted = NewDelegation(parent, child, "part", rules or (BRANCH,), 600)
-        return UUID(str(delegations.delegate(connection, wanted, ME)["id"]))
+        return UUID(str(delegations.delegate(connection, wanted, ME, node.settings.presence)["id"]))
 
 
 def _denied(connection: Any, workspace_id: UUID) -> list[RuleInput]:
@@ -261,6 +262,24 @@ def test_a_detached_node_keeps_the_leases_of_its_workspaces_until_it_is_silent(n
         connection.execute(silent.values(last_heartbeat_at=long_ago))
     restore(node, parent)
     assert (lease(node, made)["state"], lease(node, made)["reclaim_reason"]) == ("reclaimed", "node_offline")
+
+
+def test_the_silence_of_a_detached_node_is_measured_by_the_setting(node: FakeNode) -> None:
+    parent, child = prepared(node), prepared(node)
+    made = delegate(node, parent, child)
+    restore(node, child)
+    _move(node, child, "online")
+    with node.database.begin() as connection:
+        assert attachments.detach(connection, "other-online", None)
+        silent = update(RuntimeNode).where(RuntimeNode.node_id == "other-online")
+        connection.execute(silent.values(last_heartbeat_at=func.now() - timedelta(seconds=90)))
+    patient, impatient = Bounds(15, 30, 600), Bounds(15, 30, 60)
+    with node.database.begin() as connection:
+        reconcile.reconcile(connection, parent, {}, patient)
+    assert (lease(node, made)["state"], lease(node, made)["unverified"]) == ("active", "its node is detached")
+    with node.database.begin() as connection:
+        reconcile.reconcile(connection, parent, {}, impatient)
+    assert lease(node, made)["reclaim_reason"] == "node_offline"
 
 
 @pytest.mark.parametrize(

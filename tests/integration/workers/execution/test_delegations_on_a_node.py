@@ -39,7 +39,7 @@ def delegate(node: Node, parent: UUID, child: UUID, path: str) -> UUID:
     with node.db.begin() as connection:
         delegations.set_scope(connection, parent, [RuleInput()], [], ME)
         wanted = NewDelegation(parent, child, "part", [RuleInput(path=path)], 600)
-        return UUID(str(delegations.delegate(connection, wanted, ME)["id"]))
+        return UUID(str(delegations.delegate(connection, wanted, ME, node.context.settings.presence)["id"]))
 
 
 def turn(node: Node, workspace_id: UUID, command: str) -> UUID:
