@@ -8,7 +8,7 @@ import pytest
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_workers.git.port import FetchRequest
-from tests.support.git_bench import BRANCH, write
+from tests.support.git_bench import BRANCH, start_of, write
 from tests.support.git_port import FILES
 
 pytest_plugins = ["tests.support.git_port"]
@@ -183,3 +183,36 @@ def test_a_mirror_is_removed_if_it_is_still_wanted_and_made_anew_by_the_next_fet
         assert not mirror.exists()
     assert fetch(port).mirror_path == mirror
     assert mirror.is_dir()
+
+
+def pinned(workspace, **files):
+    """The recorded state of a clone with changes that are not committed."""
+    for name, content in files.items():
+        write(workspace.clone / name, content)
+    state = workspace.after()
+    assert state.pinned_commit, state.problem
+    return state.pinned_commit
+
+
+def test_a_clone_starts_from_what_was_recorded_of_another_workspace(port):
+    source = port.bench.clone(port.url)
+    commit = pinned(source, draft="not committed\n")
+    fork = port.bench.clone(port.url, start=start_of(source, commit))
+    assert (fork.result.head_commit, fork.result.base_commit, fork.result.target_branch) == (commit, port.head, "main")
+    assert head(fork) == (commit, BRANCH, None, False)
+    assert (fork.clone / "draft").read_text() == "not committed\n"
+    assert {name: (fork.clone / name).read_bytes() for name in FILES} == FILES
+    again = port.bench.clone(port.url, into=fork, start=start_of(source, commit))
+    assert (again.result.head_commit, again.result.base_commit) == (commit, port.head), "a complete clone stays"
+
+
+def test_a_recorded_state_that_is_not_there_is_no_start(port):
+    source = port.bench.clone(port.url)
+    commit = pinned(source, draft="x\n")
+    source.service.remove_workspace(source.id, source.dir)
+    workspace = port.bench.workspace()
+    with pytest.raises(StepFailed) as caught:
+        port.bench.clone(port.url, into=workspace, start=start_of(source, commit))
+    assert caught.value.reason == Reason.CLONE_FAILED
+    assert "does not have the recorded state" in str(caught.value)
+    assert not workspace.clone.exists()

@@ -16,7 +16,7 @@ from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.docker.tool_container import DockerToolRunner
-from relay_workers.git.act_requests import MergeRequest, PushRequest, ResetRequest
+from relay_workers.git.act_requests import MergeRequest, PushRequest, RecordedStart, ResetRequest
 from relay_workers.git.host.store import Store
 from relay_workers.git.port import AfterState, AfterStateRequest, CloneRequest, CloneResult
 from relay_workers.git.service import GitService
@@ -95,7 +95,7 @@ class Workspace:
     @property
     def base(self) -> str:
         assert self.result is not None
-        return self.result.head_commit
+        return self.result.base_commit or self.result.head_commit
 
     def after(
         self,
@@ -161,6 +161,7 @@ class Bench:
         into: Workspace | None = None,
         cancelled: Event | None = None,
         ref: str | None = None,
+        start: RecordedStart | None = None,
     ) -> Workspace:
         workspace = into or self.workspace(name)
         request = CloneRequest(
@@ -176,6 +177,7 @@ class Bench:
             on_output=workspace.output.append,
             cancelled=cancelled or Event(),
             ref=ref,
+            start=start,
         )
         workspace.result = self.service.clone(request)
         return workspace
@@ -191,6 +193,11 @@ class Bench:
 
     def mirrors(self) -> list[Path]:
         return list(self.settings.data_dir.glob("mirrors/*/*.git"))
+
+
+def start_of(workspace: Workspace, commit: str) -> RecordedStart:
+    """A recorded state of a workspace, for another one to start from."""
+    return RecordedStart(workspace.id, workspace.name, commit, workspace.base)
 
 
 def push_request(workspace: Workspace, url: str, **changes: Any) -> PushRequest:

@@ -14,6 +14,7 @@ from relay_api.schemas.runs import RunOut
 from relay_api.schemas.tasks import AttemptIn, AttemptList, TaskChange, TaskCreated, TaskIn
 from relay_api.schemas.workspaces import Deleted, TaskOut, TaskPage
 from relay_api.services import Services
+from relay_core.domain.errors import InvalidInput
 from relay_core.domain.task import check_by_hand
 from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
@@ -22,6 +23,8 @@ from relay_core.store.projects.task_changes import HeldTask, NewTask
 from relay_core.store.tokens import Principal
 from relay_core.store.views import attempt_views
 from relay_core.store.views.lookup import Kind, resolve
+from relay_core.store.workspaces import fork
+from relay_core.store.workspaces.fork import Fork, ForkRequest
 from relay_core.store.workspaces.submit import start_run
 
 router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
@@ -139,7 +142,9 @@ def create_attempt(
 ) -> JSONResponse:
     """Make a further workspace of the task, with a branch of its own, and queue a whole run in it.
 
-    A task that is `done` or `cancelled` takes none: 409 `task_closed`.
+    A task that is `done` or `cancelled` takes none: 409 `task_closed`. With `from_workspace`: 409 `no_after_state`,
+    `workspace_gone`, `node_draining`, `node_revoked`, `node_detached` or `version.floor_exceeded`, if there is nothing
+    recorded to start from, or its node takes no new workspace.
     """
 
     def create(connection: Connection) -> RunOut:
@@ -158,11 +163,36 @@ def _start(
     principal: Principal,
 ) -> RunOut:
     there = repos.of_project(connection, project_id)
-    wanted = inputs.attempt(body, task, there, services.settings, services.secrets)
+    source = _source(connection, body, task, project_id, principal)
+    wanted = inputs.attempt(body, task, there, services.settings, services.secrets, source)
     wanted = inputs.run_of_profile(wanted, body.profile, services.session_profiles)
     new = start_run(connection, wanted, principal, services.settings, services.profiles)
     links = services.links.new_run(new.run_id, new.workspace_id, new.execution_id, new.task_id)
     return RunOut(**vars(new), links=links)
+
+
+def _source(
+    connection: Connection, body: AttemptIn, task: HeldTask | NewTask, project_id: UUID, principal: Principal
+) -> Fork | None:
+    """Return the workspace from whose recorded states an attempt starts; None: it starts from the remotes."""
+    parent = task.parent_workspace_id
+    if body.from_workspace is not None:
+        found = resolve(connection, Kind.WORKSPACE, body.from_workspace, principal, field=fork.FIELD)
+        wanted = ForkRequest(found, _after(connection, body.from_execution, principal))
+    elif body.from_execution is not None:
+        raise InvalidInput("name its workspace in from_workspace, too", field="from_execution")
+    elif parent is None or fork.FIELD in body.model_fields_set or any(repo.ref for repo in body.repos or ()):
+        return None
+    elif not fork.has_states(connection, parent):
+        return None
+    else:
+        wanted = ForkRequest(parent)
+    return fork.find(connection, wanted, project_id, body.needs, principal)
+
+
+def _after(connection: Connection, text: str | None, principal: Principal) -> UUID | None:
+    field = "from_execution"
+    return None if text is None else resolve(connection, Kind.EXECUTION, text, principal, aim=None, field=field)
 
 
 def _parent(connection: Connection, text: str | None, principal: Principal) -> UUID | None:

@@ -28,6 +28,7 @@ from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.projects.repos import ProjectRepos
 from relay_core.store.projects.task_changes import HeldTask, NewTask
+from relay_core.store.workspaces.fork import Fork
 from relay_core.store.workspaces.on_project import NewWorkspace
 from relay_core.store.workspaces.step_request import StepRequest
 from relay_core.store.workspaces.submit import EnvValue, RepoInput, RunInput
@@ -57,7 +58,12 @@ def checked_url(url: str, field: str, settings: Settings) -> str:
 
 
 def attempt(
-    body: AttemptIn, task: HeldTask | NewTask, there: ProjectRepos, settings: Settings, secrets: SecretBox
+    body: AttemptIn,
+    task: HeldTask | NewTask,
+    there: ProjectRepos,
+    settings: Settings,
+    secrets: SecretBox,
+    fork: Fork | None = None,
 ) -> RunInput[Mapping[str, Any]]:
     """Return the run of an attempt at a task; arguments and errors as for `run`.
 
@@ -65,21 +71,34 @@ def attempt(
         body: the request.
         task: the task, which may be a new one.
         there: the task's project, and its repositories.
+        fork: the workspace from whose recorded states the attempt starts; None: it starts from the remotes.
         settings: settings of this server.
         secrets: as for `run`.
 
     Raises:
-        InvalidInput: `repo_unknown`, or as for `run`.
+        InvalidInput: `repo_unknown`, `ref_with_fork`, or as for `run`.
+        Conflict: `no_after_state`: no state of a repository is recorded; or as for `run`.
     """
     if not there.repos:
         raise InvalidInput("the project of the task has no repositories; add one to it first", field="project_id")
     if body.repos is None:
-        repos = [RepoInput(repo.url) for repo in there.repos]
+        repos = [RepoInput(url) for url in (fork.states if fork else (repo.url for repo in there.repos))]
     else:
         chosen = [(one, there.named(one.repo, f"repos.{n}.repo")) for n, one in enumerate(body.repos)]
         repos = [_used(one, repo.url, f"repos.{n}") for n, (one, repo) in enumerate(chosen)]
+    if fork is not None:
+        repos = [_forked(repo, fork, f"repos.{n}") for n, repo in enumerate(repos)]
     prompt = body.prompt or prompt_of(task.title, task.description)
-    return _job(body, prompt, repos, settings, secrets, project_id=there.project_id, title=body.name, task=task)
+    more = {"project_id": there.project_id, "title": body.name, "task": task, "fork": fork}
+    return _job(body, prompt, repos, settings, secrets, **more)
+
+
+def _forked(repo: RepoInput, fork: Fork, field: str) -> RepoInput:
+    if repo.ref is not None:
+        message = "a fork starts from the recorded state of the other workspace: leave ref out, or from_workspace"
+        raise InvalidInput(message, code="ref_with_fork", field=f"{field}.ref")
+    start = fork.state_of(repo.url, field)
+    return replace(repo, start=start, target_branch=repo.target_branch or start.target_branch)
 
 
 def run(body: RunIn, project_id: UUID | None, settings: Settings, secrets: SecretBox) -> RunInput[Mapping[str, Any]]:

@@ -138,7 +138,7 @@ class EventPayload(Shape):
     )
     node_id: str | None = Field(
         None,
-        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, "
+        description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, `.forked`, "
         "`.git_state_changed`, `.removed`, `.not_removed`, `.restored`, `.not_restored` and `.purged`, of ends of "
         "clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
     )
@@ -236,6 +236,14 @@ class EventPayload(Shape):
     )
     url: str | None = Field(
         None, description="Of `dev_server.ready`: address on the node's loopback; of `merge.opened`: the pull request."
+    )
+    from_workspace_id: UUID | None = Field(
+        None, description="Of `workspace.forked`: the workspace whose recorded states it starts from."
+    )
+    states: list[dict[str, Any]] | None = Field(
+        None,
+        description="Of `workspace.forked`: for each repository `repo`, `commit`, `execution_id` (after which it was "
+        "recorded), `omitted` (changed paths that the state lacks, as `path` and `why`) and `problem`.",
     )
     image: str | None = Field(None, description="Of `workspace.created`.")
     title: str | None = Field(None, description="Of `workspace.created`.")

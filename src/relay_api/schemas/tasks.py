@@ -33,6 +33,18 @@ class AttemptIn(JobIn):
     repos: list[AttemptRepoIn] | None = Field(
         None, min_length=1, max_length=20, description="Null: all repositories of the project."
     )
+    from_workspace: ShortText | None = Field(
+        None,
+        description="A workspace of the project, or the first 4 or more characters of its id, from whose recorded state "
+        "the branches start (a fork): with what was not committed there, on the same node, with the same repositories "
+        "and target branches. It may be archived. Left out: a subtask starts from its parent workspace, if all of that "
+        "is recorded and `repos` names no `ref`; else the branches start from the remote, as with null.",
+    )
+    from_execution: ShortText | None = Field(
+        None,
+        description="Execution of `from_workspace`, or the first 4 or more characters of its id, after which the state "
+        "was recorded. Null: the latest state.",
+    )
     prompt: Prompt | None = Field(None, description="Null: the task's title, an empty line and its description.")
     name: ShortText | None = Field(
         None, description="Name of the workspace and title of its run; null: the task's title."

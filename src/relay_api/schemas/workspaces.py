@@ -79,7 +79,10 @@ class WorkspaceRepoOut(Output):
     target_branch: str | None = Field(description="Branch that the work is to be merged into.")
     ref: str | None = Field(description="What the run asked to start from; null: the target branch.")
     working_dir: str | None
-    base_commit: str | None = Field(description="Where the workspace's branch started.")
+    base_commit: str | None = Field(description="Where the workspace's branch started; of a fork as its source has it.")
+    start_commit: str | None = Field(
+        description="Of a fork: the recorded commit of its source from which it starts; null: `base_commit`."
+    )
     git_state: GitState | None = Field(description="Of the clone; see `GET /v1/workspaces/{id}/git-state`.")
 
 
@@ -117,6 +120,9 @@ class WorkspaceOut(Output):
     pinned: bool
     agent_working_dir: str | None = Field(
         description="Directory of the agent, relative to that of the clones; null: the directory of the clones."
+    )
+    forked_from: UUID | None = Field(
+        description="Workspace from whose recorded state it starts; null: it starts from a commit of the remote."
     )
     node_id: str | None = Field(description="Null until a node takes it.")
     pool: str

@@ -35,6 +35,22 @@ Branch = Annotated[
     list[str] | None,
     typer.Option(metavar="REPO=BRANCH", help="Target branch of a repository. Repeat the option for more of them."),
 ]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="WORKSPACE",
+        help="Start from the recorded state of this workspace, also of what is not committed there, on its node.",
+        show_default=False,
+    ),
+]
+SourceStep = Annotated[
+    str | None,
+    typer.Option(metavar="EXECUTION", help="Of --from: the execution that left the state.", show_default=False),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start a subtask from the remote, not from its parent workspace's state.")
+]
 Image = Annotated[
     str | None, typer.Option(help="Image of the container.", autocompletion=completion.images, show_default=False)
 ]
@@ -125,13 +141,16 @@ def create_task(  # one parameter for each option
     image: Image = None,
     branch: Branch = None,
     prompt: Prompt = None,
+    source: Source = None,
+    after: SourceStep = None,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     """Create a task, and with --start its first attempt.
 
     Example: relay task create 'Mend the parser' --project shop --start --executor codex
     """
-    wanted = _attempt(agent, command, image, branch, prompt)
+    wanted = _attempt(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
     if wanted and not start:
         raise CommandFailed("these options are of an attempt; add --start", 2)
     body: dict[str, Any] = {"project_id": project, "title": title, "description": description}
@@ -176,13 +195,16 @@ def start_attempt(
     image: Image = None,
     branch: Branch = None,
     prompt: Prompt = None,
+    source: Source = None,
+    after: SourceStep = None,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
-    """Start an attempt at a task, in a workspace and on a branch of its own.
+    """Start an attempt at a task, in a workspace and on a branch of its own. With --from it is a fork.
 
     Example: relay task start 3f2a91bc --executor codex --branch app=next
     """
-    body = _attempt(agent, command, image, branch, prompt)
+    body = _attempt(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
     made = connect().call("POST", f"/v1/tasks/{task_id}/workspaces", json=body)
     if as_json:
         output.show(made, as_json=True)
@@ -239,6 +261,17 @@ def remove_task(task_id: TaskId, yes: Yes = False, as_json: Json = False) -> Non
     else:
         ended = f"; {plural(deleted['killed'], 'execution')} asked to end" if deleted["killed"] else ""
         note(f"deleted task {short(deleted['id'])}{ended}")
+
+
+def _source(workspace: str | None, execution: str | None, *, fresh: bool) -> dict[str, Any]:
+    """Return the part of the request for an attempt that says which workspace it starts from."""
+    if fresh and (workspace or execution):
+        raise CommandFailed("give either --from or --fresh", 2)
+    if execution is not None and workspace is None:
+        raise CommandFailed("--after is an execution of the workspace that --from names; give both", 2)
+    if workspace is None:
+        return {"from_workspace": None} if fresh else {}
+    return {"from_workspace": workspace} | ({} if execution is None else {"from_execution": execution})
 
 
 def _attempt(

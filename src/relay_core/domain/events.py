@@ -66,6 +66,12 @@ class EventKind(StrEnum):
     # events of a workspace
     WORKSPACE_CREATED = "workspace.created"
     """The workspace was created. Payload: `image`, `title`."""
+    WORKSPACE_FORKED = "workspace.forked"
+    """The workspace starts from recorded states of another one, on the same node.
+
+    Payload: `from_workspace_id`, `node_id`, `states` (a list of objects with `repo`, `commit`, `execution_id`,
+    `omitted` and `problem`).
+    """
     WORKSPACE_CHANGED = "workspace.changed"
     """Name, working directory, pin or archive of the workspace were changed. Payload: `fields`, `by`."""
     WORKSPACE_STATE_REQUESTED = "workspace.state_requested"

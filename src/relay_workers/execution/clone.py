@@ -36,6 +36,7 @@ from relay_workers.execution.step_log import StepLog
 from relay_workers.execution.usable_image import Images
 from relay_workers.execution.workspace import Workspaces
 from relay_workers.execution.workspace_container import ContainerPlan, WorkspaceContainers
+from relay_workers.git.act_requests import RecordedStart
 from relay_workers.git.port import CloneRequest, CloneResult, FetchedRemote, FetchRequest, Git
 from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
@@ -238,8 +239,15 @@ class WorkspacePreparation:
                 cancelled=control.stop,
                 ref=repo.ref,
                 remote=remote,
+                start=_start(plan.row, repo),
             )
         )
+
+
+def _start(row: WorkspaceRow, repo: WorkspaceRepoRow) -> RecordedStart | None:
+    if row.forked_from is None or repo.start_commit is None or repo.start_store is None:
+        return None
+    return RecordedStart(row.forked_from, repo.start_store, repo.start_commit, repo.start_base_commit or "")
 
 
 def check_wanted(control: ExecutionControl) -> None:
@@ -284,7 +292,7 @@ def _records(
         CloneRecord(
             repo.repo_id,
             str(clone.mirror_path),
-            (repo.base_commit if repo.name in kept else None) or clone.head_commit,
+            (repo.base_commit if repo.name in kept else None) or clone.base_commit or clone.head_commit,
             clone.target_branch,
             copied.get(repo.repo_id, ()),
         )

@@ -10,6 +10,20 @@ from relay_core.domain.logs.masking import SecretMask
 
 
 @dataclass(frozen=True, slots=True)
+class RecordedStart:
+    """A state that `Git.after_state` recorded of a clone of another workspace, from which a new clone starts."""
+
+    workspace_id: UUID
+    """The workspace whose store has the state. Neither its clone nor its container is looked at."""
+    name: str
+    """Name of the clone in that workspace."""
+    commit: str
+    """Id of the pinned commit."""
+    base_commit: str
+    """The commit from which that workspace's branch started."""
+
+
+@dataclass(frozen=True, slots=True)
 class PushRequest:
     """Request to push a commit that `Git.after_state` recorded to a branch of the clone's remote."""
 

@@ -11,7 +11,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.git.fetch_progress import FetchProgress
 from relay_core.domain.logs.masking import SecretMask
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, RecordedStart, ResetRequest
 
 
 class StartPointMissing(StepFailed):
@@ -87,6 +87,8 @@ class CloneRequest:
     """Branch, tag, commit id or full ref name from which the branch starts; None for the target branch."""
     remote: FetchedRemote | None = None
     """The state of the remote that `Git.fetch` returned for the same names; None: the clone fetches."""
+    start: RecordedStart | None = None
+    """The state from which the branch starts, in place of `ref` and the target branch; None: it starts from these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class CloneResult:
     """The git mirror whose objects the clone uses: every container with the clone mounts it read-only at this path."""
     submodules: tuple[str, ...]
     """Paths of the submodules, at most 20, as git quotes them; their directories are empty."""
+    base_commit: str | None = None
+    """Where the branch left the target branch, if it starts from a recorded state; None: at `head_commit`."""
 
 
 class Head(NamedTuple):

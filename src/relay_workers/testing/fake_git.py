@@ -54,6 +54,7 @@ class FakeGit:
         self._remotes: dict[str, dict[str, str]] = {}
         self._commits: dict[str, Files] = {}
         self._parents: dict[str, str] = {}
+        self._removed: set[UUID] = set()
 
     def add_remote(self, url: str, branch: str, files: Files) -> str:
         """Create a remote with one branch, its default, that has one commit of ``files``; return the commit's id."""
@@ -144,9 +145,10 @@ class FakeGit:
         """Return whether a commit is another one or an ancestor of it (`Git.contains`)."""
         return wanted in self._line(commit)
 
-    def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:  # noqa: ARG002 - the port's
+    def remove_workspace(self, workspace_id: UUID, workspace_dir: Path) -> None:
         """Remove a workspace's directory (`Git.remove_workspace`)."""
         self._serve("remove_workspace", lambda: shutil.rmtree(workspace_dir, ignore_errors=True))
+        self._removed.add(workspace_id)
 
     def _serve(self, verb: str, action: Callable[[], T]) -> T:
         number = self.faults.enter(verb)
@@ -161,11 +163,16 @@ class FakeGit:
         if not is_valid_branch(request.branch):
             raise InvalidInput(f"{request.branch!r} is no valid branch name", code="branch_invalid")
         remote = request.remote or self._fetch(_to_fetch(request))
+        start = request.start
+        if start is not None and (start.workspace_id in self._removed or start.commit not in self._commits):
+            message = f"the node does not have the recorded state {start.commit} of workspace {start.workspace_id}"
+            raise StepFailed(Reason.CLONE_FAILED, message)
         head = read_head(request.workspace_dir, request.name)
         if head.commit is None:
-            head = self._check_out(request, remote.start_commit)
+            head = self._check_out(request, remote.start_commit if start is None else start.commit)
         request.on_output(f"Branch {request.branch} from {remote.target_branch} at {head.commit}\n".encode())
-        return CloneResult(head.commit or "", remote.target_branch, remote.mirror_path, ())
+        base = start and (start.base_commit if start.base_commit in self._line(start.commit) else start.commit)
+        return CloneResult(head.commit or "", remote.target_branch, remote.mirror_path, (), base)
 
     def _fetch(self, request: FetchRequest) -> FetchedRemote:
         mirror = self.mirror_path(request.project_id, request.url)

@@ -17,6 +17,7 @@ _WORKSPACE: dict[str, Any] = {
     "archived": False,
     "pinned": False,
     "agent_working_dir": "app",
+    "forked_from": None,
     "node_id": ids.NODE,
     "pool": "default",
     "image": "relay-claude-code:latest",
@@ -50,6 +51,7 @@ _WORKSPACE: dict[str, Any] = {
             "ref": None,
             "working_dir": None,
             "base_commit": ids.BASE_COMMIT,
+            "start_commit": None,
             "git_state": "clean",
         }
     ],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, case, func, select, update
 
 from relay_core.domain import chain
 from relay_core.domain.chain import Action
@@ -125,7 +125,8 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
     action = Action(row.action.step) if prepared else row.action
     values: dict[str, Any] = {"state": WorkspaceState.STARTING, "error_reason": None, "requested_state": None}
     if not prepared:
-        values["node_id"] = None
+        # The recorded state that a fork starts from is on its node alone.
+        values["node_id"] = case((Workspace.forked_from.is_not(None), Workspace.node_id))
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**values, updated_at=func.now()))
     stop_resume.drop_request(connection, workspace_id, "the workspace is prepared again")
     payload = {"state": WorkspaceState.STARTING, "error_reason": None}

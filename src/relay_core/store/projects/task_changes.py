@@ -51,6 +51,7 @@ class HeldTask:
     title: str
     description: str | None
     status: TaskStatus
+    parent_workspace_id: UUID | None = None
 
 
 def create(connection: Connection, project_id: UUID, new: NewTask, principal: Principal) -> UUID:
@@ -176,7 +177,8 @@ def _delete_some(connection: Connection, task_id: UUID, principal: Principal) ->
 
 
 def _locked(connection: Connection, task_id: UUID, principal: Principal, *, shared: bool = False) -> HeldTask:
-    found = select(Task.id, Task.project_id, Task.title, Task.description, Task.status)
+    columns = (Task.id, Task.project_id, Task.title, Task.description, Task.status, Task.parent_workspace_id)
+    found = select(*columns)
     found = found.join(Project, Project.id == Task.project_id)
     found = found.where(Task.id == task_id, Task.deleted_at.is_(None), Project.deleted_at.is_(None))
     if principal.only is not None:
@@ -184,7 +186,8 @@ def _locked(connection: Connection, task_id: UUID, principal: Principal, *, shar
     row = connection.execute(found.with_for_update(of=Task, read=shared)).one_or_none()
     if row is None:
         raise NotFound(f"there is no task {task_id}")
-    return HeldTask(row.id, row.project_id, row.title, row.description, TaskStatus(row.status))
+    status = TaskStatus(row.status)
+    return HeldTask(row.id, row.project_id, row.title, row.description, status, row.parent_workspace_id)
 
 
 def _check_parent(connection: Connection, project_id: UUID, workspace_id: UUID, principal: Principal) -> None:

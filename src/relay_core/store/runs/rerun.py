@@ -3,7 +3,7 @@
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, func, insert, literal, select, update
+from sqlalchemy import Connection, case, func, insert, literal, select, update
 
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import Conflict
@@ -54,6 +54,7 @@ _OF_WORKSPACE = (
     "job_terms",
     "sources",
     "created_by",
+    "forked_from",
 )
 """Columns of a workspace that a rerun of its job takes over: what was asked for, not what became of it."""
 _OF_SESSION = ("id", "workspace_id", "executor", "executor_config", "profile")
@@ -166,6 +167,8 @@ def _copy_workspace(connection: Connection, old: UUID, new: UUID, branch: str) -
     """Insert a workspace with what was asked of another one: image, limits, repos, environment and secrets."""
     columns: dict[str, Any] = {"id": literal(new), "branch": literal(branch), "created_at": func.now()}
     columns |= {name: getattr(W, name) for name in _OF_WORKSPACE}
+    # The recorded state that a fork starts from is on its node alone.
+    columns["node_id"] = case((W.forked_from.is_not(None), W.node_id))
     connection.execute(insert(W).from_select(list(columns), select(*columns.values()).where(W.id == old)))
     for table in (WorkspaceRepo, WorkspaceEnvironment, WorkspaceSecret):
         names = [column.name for column in table.__table__.columns if column.name not in _NOT_OF_REPO]

@@ -64,6 +64,8 @@ class Workspace(Base):
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
+    forked_from: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
+    """The workspace from whose recorded states it starts, on the same node; null: it starts from the remote."""
     diverged_at: Mapped[datetime | None]
     """When a node found that a clone is not as it was recorded; null: none is, or the difference is acknowledged.
 
@@ -176,6 +178,13 @@ class WorkspaceRepo(Base):
     base_commit: Mapped[str | None]
     """Commit at which the workspace's branch started; diffs of the workspace begin here."""
     mirror_path: Mapped[str | None]
+    start_commit: Mapped[str | None]
+    """The recorded state of the workspace `forked_from` from which the branch starts; null: it starts from the remote.
+    """
+    start_base_commit: Mapped[str | None]
+    """The base commit that that workspace had there."""
+    start_store: Mapped[str | None]
+    """Name of its clone, and so of its store."""
     # what its node found in the clone (relay_core.store.workspaces.git_watch)
     found_state: Mapped[str | None]
     """`diverged` or `missing`; null: the clone is as it was recorded."""

@@ -42,6 +42,7 @@ _COLUMNS: Sequence[Any] = (
     Workspace.archived,
     Workspace.pinned,
     Workspace.agent_working_dir,
+    Workspace.forked_from,
     Workspace.node_id,
     Workspace.pool,
     Workspace.limits,
@@ -60,7 +61,17 @@ _COLUMNS: Sequence[Any] = (
 _WORKSPACES = select(*_COLUMNS).join(Task, Task.id == Workspace.task_id).where(Workspace.deleted_at.is_(None))
 _WORKSPACE = _WORKSPACES.where(Workspace.id == bindparam("workspace"))
 _OWN_WORKSPACE = _WORKSPACE.where(Workspace.created_by == bindparam("of_owner"))
-_OF_REPO = ("workspace_id", "repo_id", "name", "url", "target_branch", "ref", "working_dir", "base_commit")
+_OF_REPO = (
+    "workspace_id",
+    "repo_id",
+    "name",
+    "url",
+    "target_branch",
+    "ref",
+    "working_dir",
+    "base_commit",
+    "start_commit",
+)
 _REPOS = (
     select(*(getattr(WorkspaceRepo, name) for name in _OF_REPO))
     .where(WorkspaceRepo.workspace_id.in_(bindparam("workspaces", expanding=True)))

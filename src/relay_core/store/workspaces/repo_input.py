@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, bindparam, null, or_, select
 from relay_core.domain.git.branch_name import repo_name_from_url, unique_names
 from relay_core.domain.job_settings import PROJECT, REPO, REQUEST, SCRIPT_FIELDS
 from relay_core.store.schema.tables import Project, ProjectRepo, Repo
+from relay_core.store.workspaces.fork import RecordedState
 
 _OF_REPO = {
     "target_branch": Repo.default_target_branch,
@@ -55,6 +56,8 @@ class RepoInput:
     setup_as_root: bool = False
     copy_files: str | None = None
     """Patterns of files that git does not have and that the clone gets; a request does not give them."""
+    start: RecordedState | None = None
+    """The recorded state of another workspace from which the work starts; None: it starts from the remote."""
 
 
 def with_defaults(

@@ -32,7 +32,7 @@ from relay_core.domain.run import title_of
 from relay_core.domain.vocabulary import Priority, RunKind, RunReason
 from relay_core.domain.working_dir import check_agent_dir
 from relay_core.settings import Settings
-from relay_core.store import operations
+from relay_core.store import events, operations
 from relay_core.store.executions.create import NewGroup, create_group
 from relay_core.store.nodes import placement
 from relay_core.store.projects import projects, repos, secrets, task_changes
@@ -42,6 +42,7 @@ from relay_core.store.schema.tables import Lane, Project, Session, Workspace, Wo
 from relay_core.store.shared import images, tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
+from relay_core.store.workspaces.fork import Fork
 from relay_core.store.workspaces.masked_environment import masked_env
 from relay_core.store.workspaces.repo_input import RepoInput, with_defaults
 
@@ -107,6 +108,8 @@ class RunInput(Generic[E]):
     """
     task: HeldTask | NewTask | None = None
     """The task that the run is an attempt at, or a new one; None: a new one with title and prompt of the run."""
+    fork: Fork | None = None
+    """The workspace from whose recorded states the new one starts, as `repos` say; None: it starts from the remotes."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where values came from (`domain.job_settings`); `start_run` fills it in."""
 
@@ -199,11 +202,16 @@ def submit_run(
     working_dir, source_of_dir = _agent_dir(run, project.default_agent_working_dir, names)
     columns["sources"] = {"image": source, **source_of_dir, **run.sources}
     columns["agent_working_dir"] = working_dir
+    if run.fork is not None:
+        columns |= {"forked_from": run.fork.workspace_id, "node_id": run.fork.node_id, "pool": run.fork.pool}
     workspace_id = _workspace(connection, run, settings, columns)
     _use_secrets(connection, run, workspace_id, project.id)
     repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
     repos.link(connection, project.id, list(repo_ids.values()))
     scripts = _link_repos(connection, run, workspace_id, repo_ids, names)
+    if run.fork is not None:
+        told = run.fork.told(repo_ids.keys())
+        events.append(connection, workspace_id, EventKind.WORKSPACE_FORKED, told)
     session_id = uuid4()
     executor = run.executor.as_json() if run.executor.name else None
     session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
@@ -324,6 +332,13 @@ def _use_secrets(connection: Connection, run: RunInput[E], workspace_id: UUID, p
         )
 
 
+def _start(repo: RepoInput) -> dict[str, str | None]:
+    start = repo.start
+    if start is None:
+        return dict.fromkeys(("start_commit", "start_base_commit", "start_store"))
+    return {"start_commit": start.commit, "start_base_commit": start.base_commit, "start_store": start.name}
+
+
 def _link_repos(
     connection: Connection,
     run: RunInput[E],
@@ -337,11 +352,11 @@ def _link_repos(
         repo_id = repo_ids[repo.url]
         if any(row["repo_id"] == repo_id for row in rows):
             raise InvalidInput("the same repository is named twice", field=f"repos.{position}.url")
-        given = {key: value for key, value in vars(repo).items() if key != "url"}
+        given = {key: value for key, value in vars(repo).items() if key not in {"url", "start"}}
         given["parallel_setup_script"] = bool(repo.parallel_setup_script)
         given["working_dir"] = repo.working_dir or None
         place = {"workspace_id": workspace_id, "repo_id": repo_id, "position": position}
-        rows.append({**place, "name": name, "url": repo.url, **given})
+        rows.append({**place, "name": name, "url": repo.url, **given, **_start(repo)})
         del given["target_branch"], given["ref"], given["copy_files"]
         scripts.append(RepoScripts(name=name, dev_server=given.pop("dev_server_script"), **given))
     connection.execute(insert(WorkspaceRepo), rows)

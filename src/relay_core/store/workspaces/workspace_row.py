@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Exists, bindparam, exists, select
+from sqlalchemy import Connection, Exists, bindparam, exists, select, text
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
@@ -42,6 +42,11 @@ class WorkspaceRepoRow:
     """Patterns of files that git does not have and that the clone gets."""
     copied_files: Sequence[str] = ()
     """Paths of the files that it got so."""
+    start_commit: str | None = None
+    """The recorded state of the workspace `WorkspaceRow.forked_from` from which the branch starts; None: none."""
+    start_base_commit: str | None = None
+    start_store: str | None = None
+    """Name of the clone in that workspace."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,20 @@ class WorkspaceRow:
     repos: Sequence[WorkspaceRepoRow]
     env: Mapping[str, str]
     secrets: Sequence[str]
-    """Those values of `env` that are masked in logs."""
+    """Those values of `env` that are masked in logs; of a fork also those of the workspaces that it starts from."""
     used_secrets: Sequence[UsedSecret]
     """Secrets of the project that the workspace uses, ordered by environment variable."""
     given_secrets: Sequence[GivenValue]
-    """Secret values that executions of the workspace got, even if replaced or deleted since; all stay masked."""
+    """Secret values that executions of the workspace got, even if replaced or deleted since; all stay masked.
+
+    Of a fork also those of the workspaces that it starts from: a step may have written one to a file.
+    """
     secrets_in: frozenset[str]
     """Run reasons of the executions that get the secrets; others do not see them."""
     executor: ExecutorChoice
     """Executor of the workspace's latest session, as stored; it must be checked before its use."""
+    forked_from: UUID | None = None
+    """The workspace from whose recorded states it starts; None: it starts from the remotes."""
     delegates: bool = False
     """Whether it has, had or has given a delegation, or was given a scope (`store.delegations`)."""
 
@@ -111,6 +121,18 @@ _WITH_WHAT_IT_HAS = (
 """A workspace with its latest executor, and which other tables have rows of it: most workspaces have none there."""
 
 
+_SOURCES = text(
+    """
+    WITH RECURSIVE sources AS (
+      SELECT forked_from AS id FROM workspaces WHERE id = :fork
+      UNION
+      SELECT w.forked_from FROM sources s JOIN workspaces w ON w.id = s.id)
+    SELECT id FROM sources WHERE id IS NOT NULL
+    """
+)
+"""The workspaces that a fork starts from, directly or not."""
+
+
 def _environment(connection: Connection, workspace_id: UUID) -> Sequence[Any]:
     columns = (WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret)
     return connection.execute(select(*columns).where(WorkspaceEnvironment.workspace_id == workspace_id)).all()
@@ -130,11 +152,19 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
             WorkspaceRepo.mirror_path,
             WorkspaceRepo.copy_files,
             WorkspaceRepo.copied_files,
+            WorkspaceRepo.start_commit,
+            WorkspaceRepo.start_base_commit,
+            WorkspaceRepo.start_store,
         )
         .where(WorkspaceRepo.workspace_id == workspace_id)
         .order_by(WorkspaceRepo.position)
     )
     env = _environment(connection, workspace_id) if row["has_environment"] else []
+    given = secrets.given(connection, workspace_id) if row["was_given"] else []
+    masked = [value for _, value, secret in env if secret]
+    for source in [] if row["forked_from"] is None else connection.scalars(_SOURCES, {"fork": workspace_id}).all():
+        given += secrets.given(connection, source)
+        masked += [value for _, value, secret in _environment(connection, source) if secret]
     return WorkspaceRow(
         id=row["id"],
         project_id=row["project_id"],
@@ -151,10 +181,11 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
         auto_commit=row["auto_commit"],
         repos=[WorkspaceRepoRow(*repo) for repo in repos],
         env={name: value for name, value, _ in env},
-        secrets=[value for _, value, masked in env if masked],
+        secrets=masked,
         used_secrets=secrets.used(connection, workspace_id) if row["has_secrets"] else [],
-        given_secrets=secrets.given(connection, workspace_id) if row["was_given"] else [],
+        given_secrets=given,
         secrets_in=frozenset(row["secrets_in"]),
         executor=executor_from_json(row["executor_config"] or {}),
+        forked_from=row["forked_from"],
         delegates=row["delegates"],
     )

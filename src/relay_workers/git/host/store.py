@@ -62,11 +62,12 @@ class Store:
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{mirror}/objects\n")
 
-    def import_pack(self, pack: int) -> None:
+    def import_pack(self, pack: int, max_bytes: int | None = None) -> None:
         """Add the objects of a git pack to the store; do nothing if the pack contains no objects.
 
         Args:
             pack: open descriptor of the pack file.
+            max_bytes: largest size of the pack; None: that of the pack of one step.
 
         Raises:
             StepFailed: reason ``internal_error``: the pack is damaged or too large, or its objects need other objects
@@ -76,13 +77,13 @@ class Store:
         header = os.pread(pack, _PACK_HEADER.size, 0)
         if len(header) == _PACK_HEADER.size and _PACK_HEADER.unpack(header)[::2] == (b"PACK", 0):
             return
-        limit = f"--max-input-size={self._settings.evidence_pack_max_bytes}"
+        most = max_bytes or self._settings.evidence_pack_max_bytes
         job = GitJob(
-            ("index-pack", "--strict", "--stdin", "--fix-thin", "--threads=1", limit),
+            ("index-pack", "--strict", "--stdin", "--fix-thin", "--threads=1", f"--max-input-size={most}"),
             git_dir=self.path,
             stdin=pack,
             memory_bytes=self._settings.git_host_memory_bytes,
-            file_bytes=2 * self._settings.evidence_pack_max_bytes + (64 << 20),
+            file_bytes=2 * most + (64 << 20),
         )
         result = run_git(job, self._deadline())
         if result.exit_code:
@@ -110,6 +111,20 @@ class Store:
             return run_git(job, self._deadline()).exit_code == 0
         except DeadlinePassed as error:
             raise StepFailed(Reason.INTERNAL_ERROR, "the search for an ancestor took too long") from error
+
+    def common(self, one: str, other: str) -> str | None:
+        """Return the newest common ancestor of two commits; None if there is none, or a commit is missing.
+
+        Raises:
+            StepFailed: reason ``internal_error``: git took too long.
+        """
+        if not (self.has(one) and self.has(other)):
+            return None
+        try:
+            found = run_git(GitJob(("merge-base", one, other), git_dir=self.path), self._deadline()).output
+        except DeadlinePassed as error:
+            raise StepFailed(Reason.INTERNAL_ERROR, "the search for an ancestor took too long") from error
+        return found.split(b"\n")[0].decode() or None
 
     def changed_paths(self, base: str, after: str, max_bytes: int) -> list[str] | None:
         """Return the paths in which two commits differ, both names of a renamed file; None if they are too many.

@@ -11,6 +11,7 @@ from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolMount, ToolResult, ToolRun
+from relay_workers.git.sandbox.clone_config import clone_config
 
 PATHS_NAMED = 50
 """Maximum number of paths in a summary of changes."""
@@ -77,6 +78,8 @@ class CheckoutPlan:
     """Name of the directory while the clone is incomplete; the complete clone is renamed to `name`."""
     max_bytes: int
     """Maximum number of bytes that the checkout may write."""
+    store: Path | None = None
+    """Bare repository from which the commit is copied into the clone first; None: the mirror has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +215,10 @@ def checkout_run(plan: CheckoutPlan, base: ToolRun, settings: Settings) -> ToolR
         "PARTIAL": plan.partial,
         "MAX_BYTES": str(plan.max_bytes),
         "MAX_FILES": str(settings.checkout_max_files),
+        "STORE": "" if plan.store is None else str(plan.store),
     }
-    return replace(base, env={**base.env, **env}, mounts=(*base.mounts, _mirror_mount(plan.mirror)))
+    bare = [_mirror_mount(path) for path in (plan.mirror, plan.store) if path is not None]
+    return replace(base, env={**base.env, **env}, mounts=(*base.mounts, *bare))
 
 
 def after_state_run(plan: AfterStatePlan, out_dir: Path, base: ToolRun, settings: Settings) -> ToolRun:
@@ -305,22 +310,6 @@ def merge_run(plan: MergePlan, out_dir: Path, base: ToolRun, settings: Settings)
     )
 
 
-def clone_config(url: str, settings: Settings) -> str:
-    """Return the text of ``.git/config`` for a new clone: the remote ``origin`` and an author for commits.
-
-    Args:
-        url: address of the remote, without secrets.
-        settings: settings with the name and email address of the author.
-    """
-    return "\n".join(
-        (
-            "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true",
-            f'[remote "origin"]\n\turl = {_quoted(url)}\n\tfetch = +refs/heads/*:refs/remotes/origin/*',
-            f"[user]\n\tname = {_quoted(settings.git_author_name)}\n\temail = {_quoted(settings.git_author_email)}",
-        )
-    )
-
-
 def parse_answer(result: ToolResult) -> ScriptAnswer:
     """Parse the ``key value`` lines that the container's script printed."""
     lines = result.output.decode("utf-8", "replace").splitlines()
@@ -386,10 +375,6 @@ def _kind(code: str, path: str) -> str:
 
 def _mirror_mount(mirror: Path) -> ToolMount:
     return ToolMount(str(mirror), str(mirror), read_only=True)
-
-
-def _quoted(value: str) -> str:
-    return '"' + re.sub(r"[\x00-\x1f]", " ", value).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 @cache

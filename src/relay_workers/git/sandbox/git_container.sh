@@ -23,12 +23,13 @@ reason() {
     esac
 }
 
-# ---- checkout: NAME MIRROR COMMIT BRANCH DEFAULT_BRANCH CONFIG PARTIAL MAX_BYTES MAX_FILES -----------------------------
+# ---- checkout: NAME MIRROR COMMIT BRANCH DEFAULT_BRANCH CONFIG PARTIAL MAX_BYTES MAX_FILES STORE -----------------------
+# With a STORE the commit may be there only; its objects are then copied into the clone.
 
 # The number of files and bytes that a checkout of the commit would write. It is computed before the first byte is
 # written, because a few KB of tree objects can describe petabytes.
 measure() {
-    { git --git-dir="$MIRROR" ls-tree -r -t -l "$COMMIT" 2>/tmp/errors || echo failed; } |
+    { git --git-dir="${STORE:-$MIRROR}" ls-tree -r -t -l "$COMMIT" 2>/tmp/errors || echo failed; } |
         awk -v max_bytes="$MAX_BYTES" -v max_files="$MAX_FILES" '
             $1 == "failed" { bad = "failed"; exit }
             $2 == "commit" { line = $0; sub(/^[^\t]*\t/, "", line); if (modules++ < 20) print "submodule " line }
@@ -57,6 +58,17 @@ pointers() (
         printf "lfs %s\n" "$(git --literal-pathspecs ls-files -- "$1")"' sh </tmp/lfs | head -n 20
 )
 
+# take_start CLONE: copy the objects of the commit that only the store has into the clone.
+take_start() {
+    ! git --git-dir="$1" cat-file -e "$COMMIT^{commit}" 2>/dev/null || return 0
+    {
+        printf '%s\n' "$COMMIT"
+        git --git-dir="$MIRROR" for-each-ref --count=500 --format='^%(objectname)' refs/heads
+    } >/tmp/revisions
+    git --git-dir="$STORE" pack-objects --revs --stdout --local --delta-base-offset -q </tmp/revisions 2>/tmp/errors |
+        git --git-dir="$1" index-pack --stdin --strict --threads=1 --max-input-size="$MAX_BYTES" >/dev/null 2>>/tmp/errors
+}
+
 checkout() {
     cd -P /workspace/repos || problem "the workspace has no directory for clones"
     rm -rf -- "./$NAME.partial-"*
@@ -82,6 +94,11 @@ checkout() {
     # The boundary of a mirror of shallow history: without it git in the clone would look for the commits beyond.
     if [ -s "$MIRROR/shallow" ]; then
         cat "$MIRROR/shallow" >"$own/shallow" || problem "the clone cannot be written"
+    fi
+    if [ -n "${STORE:-}" ] && ! take_start "$own"; then
+        text=$(reason 0)
+        rm -rf -- "./$PARTIAL"
+        problem "the recorded state cannot be copied: $text"
     fi
     if [ -n "$DEFAULT_BRANCH" ]; then
         printf 'ref: refs/remotes/origin/%s\n' "$DEFAULT_BRANCH" >"$own/refs/remotes/origin/HEAD"

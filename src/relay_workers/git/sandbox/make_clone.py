@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 from dataclasses import replace
+from uuid import uuid5
 
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
@@ -11,8 +12,11 @@ from relay_core.domain.git.url import GitUrl, parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
+from relay_workers.git.act_requests import RecordedStart
 from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.process import GitCancelled
+from relay_workers.git.host.state_copy import copy_state
+from relay_workers.git.host.store import Store
 from relay_workers.git.port import CloneRequest, CloneResult, FetchedRemote, FetchRequest
 from relay_workers.git.sandbox import container
 from relay_workers.git.sandbox.container import CheckoutPlan, ContainerUser, ScriptAnswer
@@ -37,15 +41,33 @@ class Cloner:
             raise InvalidInput(f"{request.branch!r} is no valid branch name", code="branch_invalid")
         remote = request.remote or self._fetcher.fetch(_to_fetch(request))
         self._prepare_workspace(request)
+        base = None if request.start is None else self._take_over(request, request.start, remote)
         answer = self._checkout(request, url, remote)
         head = self._head_of_clone(request, answer)
         start = request.ref or remote.target_branch or "a HEAD on no branch"
+        if request.start is not None:
+            start = f"the recorded state of workspace {request.start.workspace_id}"
         request.on_output(f"Branch {request.branch} from {start} at {head}\n".encode())
         if answer.submodules:
             request.on_output(f"Submodules are left empty: {_some(answer.submodules)}\n".encode())
         if answer.pointers:
             request.on_output(f"Files of Git LFS are left as pointers: {_some(answer.pointers)}\n".encode())
-        return CloneResult(head, remote.target_branch, remote.mirror_path, answer.submodules)
+        return CloneResult(head, remote.target_branch, remote.mirror_path, answer.submodules, base)
+
+    def _take_over(self, request: CloneRequest, start: RecordedStart, remote: FetchedRemote) -> str:
+        """Copy a recorded state of another workspace from its store into that of the new clone; return its base.
+
+        Both are bare repositories that only Relay writes. Nothing is copied again if the store has the state already.
+        """
+        store = Store(self._settings, request.workspace_id, request.name)
+        store.prepare(remote.mirror_path)
+        if not store.has(start.commit):
+            request.on_output(f"Taking the recorded state {start.commit} over\n".encode())
+            copy_state(self._settings, start, store, remote.mirror_path, request.cancelled)
+        store.pin(uuid5(request.workspace_id, "start"), start.commit)
+        if start.base_commit and store.contains(start.commit, start.base_commit):
+            return start.base_commit
+        return store.common(start.commit, remote.target_commit) or start.commit
 
     def _prepare_workspace(self, request: CloneRequest) -> None:
         """Create the directories that the container needs, unless they exist."""
@@ -57,11 +79,13 @@ class Cloner:
 
     def _checkout(self, request: CloneRequest, url: GitUrl, remote: FetchedRemote) -> ScriptAnswer:
         free = shutil.disk_usage(request.workspace_dir).free - self._settings.node_min_free_bytes
+        start = request.start
         plan = CheckoutPlan(
             name=request.name,
             mirror=remote.mirror_path,
             url=url.text if url.scheme != "file" else url.display,
-            commit=remote.start_commit,
+            commit=remote.start_commit if start is None else start.commit,
+            store=None if start is None else Store(self._settings, request.workspace_id, request.name).path,
             branch=request.branch,
             default_branch=remote.default_branch,
             partial=f"{request.name}.partial-{secrets.token_hex(4)}",

@@ -10,7 +10,8 @@ from relay_workers.git.host.advertisement import Advertisement
 from relay_workers.git.host.fetched_mirror import FetchedMirror, StartPoint, StartPointMissing, choose_default, describe
 from relay_workers.git.host.remote import explain_failure
 from relay_workers.git.host.store import _parsed
-from relay_workers.git.sandbox.container import clone_config, container_failure, parse_answer, summarise
+from relay_workers.git.sandbox.clone_config import clone_config
+from relay_workers.git.sandbox.container import container_failure, parse_answer, summarise
 
 URL = parse_git_url("https://example.com/a", RemotePolicy())
 
