@@ -31,7 +31,10 @@ def worked(stack: Stack, source: dict[str, Any]) -> dict[str, Any]:
 
 
 def forked(stack: Stack, source: dict[str, Any]) -> dict[str, Any]:
-    body = {"from_workspace": source["workspace_id"], "executor": {"name": "shell", "command": "git log -1 --format=%s"}}
+    body = {
+        "from_workspace": source["workspace_id"],
+        "executor": {"name": "shell", "command": "git log -1 --format=%s"},
+    }
     answer = stack.relay.http.post(f"/v1/tasks/{source['task_id']}/workspaces", json=body)
     assert answer.status_code == 202, answer.text
     return dict(answer.json())

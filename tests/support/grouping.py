@@ -23,6 +23,7 @@ TOGETHER = {
         "faults/test_worker_dies.py",
         "faults/test_boundaries.py",
         "faults/test_merges.py",
+        "faults/test_forks.py",
         "faults/test_clocks.py",
         "faults/test_admission.py",
     ),

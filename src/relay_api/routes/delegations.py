@@ -38,9 +38,7 @@ StateFilter = Annotated[DelegationState | None, Query()]
     responses=problems(404, 409, body=True),
     summary="Lease a part of a workspace to a subtask",
 )
-def create_delegation(
-    body: DelegationIn, services: ServicesDep, principal: Writer, creating: Creating
-) -> JSONResponse:
+def create_delegation(body: DelegationIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
     """Reserve paths, or the whole branch, of a workspace for the workspace of a subtask.
 
     From now on Relay commits nothing there in the parent's workspace, and nothing elsewhere in the child's.

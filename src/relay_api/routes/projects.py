@@ -1,6 +1,7 @@
 """Routes of projects and the repositories in them."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse
@@ -14,6 +15,7 @@ from relay_api.schemas.executions import ExecutionDetail
 from relay_api.schemas.previews import OfPreview
 from relay_api.schemas.workspaces import (
     Deleted,
+    FirstWorkspaceIn,
     ProjectChange,
     ProjectIn,
     ProjectOut,
@@ -25,8 +27,11 @@ from relay_api.services import Services
 from relay_core.domain.vocabulary import CloneState
 from relay_core.store.database import Connection
 from relay_core.store.projects import clones, project_changes, projects
+from relay_core.store.projects import repos as repo_store
 from relay_core.store.projects.projects import ProjectInput, ProjectRepoInput
+from relay_core.store.tokens import Principal
 from relay_core.store.views import execution_views
+from relay_core.store.workspaces import first_workspace
 
 router = APIRouter(prefix="/v1", tags=["projects"])
 
@@ -45,6 +50,9 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
     `GET /v1/executions/{project}`. Without repositories it is 201.
 
     Runs in the project that bring no scripts for a repository use the scripts that the project has for it.
+
+    `first_workspace` asks for an attempt at a first task. It is made once, when the project is ready; the answer, and
+    `GET /v1/projects/{project}`, tell what has become of it.
     """
     repos = [_repo(repo, f"repos.{n}.url", services) for n, repo in enumerate(body.repos)]
     default_for = inputs.checked_url(body.default_for, "default_for", services.settings) if body.default_for else None
@@ -59,11 +67,22 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
 
     def create(connection: Connection) -> ProjectOut:
         project_id = projects.create(connection, wanted, principal)
+        if body.first_workspace is not None:
+            _plan_first(connection, body.first_workspace, project_id, services, principal)
         if wanted.repos:
             clones.start_clone(connection, project_id, services.settings.pool, principal.owner)
         return answers.project(projects.get(connection, project_id, principal), services.links)
 
     return creating.answer(principal, body, 202 if wanted.repos else 201, create)
+
+
+def _plan_first(
+    connection: Connection, body: FirstWorkspaceIn, project_id: UUID, services: Services, principal: Principal
+) -> None:
+    there = repo_store.of_project(connection, project_id)
+    wanted = inputs.first_attempt(body, there, services.settings, services.secrets)
+    wanted = inputs.run_of_profile(wanted, body.profile, services.session_profiles)
+    first_workspace.plan(connection, project_id, wanted, principal, services.settings, services.profiles)
 
 
 @router.post(

@@ -181,9 +181,12 @@ def _source(
         wanted = ForkRequest(found, _after(connection, body.from_execution, principal))
     elif body.from_execution is not None:
         raise InvalidInput("name its workspace in from_workspace, too", field="from_execution")
-    elif parent is None or fork.FIELD in body.model_fields_set or any(repo.ref for repo in body.repos or ()):
-        return None
-    elif not fork.has_states(connection, parent):
+    elif (
+        parent is None
+        or fork.FIELD in body.model_fields_set
+        or any(repo.ref for repo in body.repos or ())
+        or not fork.has_states(connection, parent, principal)
+    ):
         return None
     else:
         wanted = ForkRequest(parent)

@@ -18,6 +18,7 @@ def _patterns(text: str) -> str:
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=NO_NUL)]
 Script = Annotated[str, StringConstraints(max_length=256 * 1024, pattern=NO_NUL)]
 Prompt = Annotated[str, StringConstraints(min_length=1, max_length=1024 * 1024, pattern=NO_NUL)]
+Description = Annotated[str, StringConstraints(max_length=1024 * 1024, pattern=NO_NUL)]
 CopyFiles = Annotated[str, StringConstraints(max_length=16 * 1024, pattern=NO_NUL), AfterValidator(_patterns)]
 RelativeDir = Annotated[str, StringConstraints(max_length=1024, pattern=NO_NUL)]
 StrictId = Annotated[UUID, Field(strict=False)]

@@ -8,7 +8,7 @@ from uuid import UUID
 from relay_api.schemas.repos import RepoChange, RepoCreateIn
 from relay_api.schemas.runs import EnvIn, JobIn, RepoUseIn, RunIn, StepIn
 from relay_api.schemas.tasks import AttemptIn
-from relay_api.schemas.workspaces import ProjectChange, WorkspaceChange, WorkspaceIn
+from relay_api.schemas.workspaces import FirstWorkspaceIn, ProjectChange, WorkspaceChange, WorkspaceIn
 from relay_core.domain import session_profiles
 from relay_core.domain.agents.executors import check_prompt
 from relay_core.domain.env_secrets import is_secret
@@ -91,6 +91,19 @@ def attempt(
     prompt = body.prompt or prompt_of(task.title, task.description)
     more = {"project_id": there.project_id, "title": body.name, "task": task, "fork": fork}
     return _job(body, prompt, repos, settings, secrets, **more)
+
+
+def first_attempt(
+    body: FirstWorkspaceIn, there: ProjectRepos, settings: Settings, secrets: SecretBox
+) -> RunInput[Mapping[str, Any]]:
+    """Return the run of the first workspace of a new project; arguments and errors as for `attempt`."""
+    if not there.repos:
+        message = "the project has no repositories, so there is nothing to work on"
+        raise InvalidInput(message, code="nothing_to_clone", field="first_workspace")
+    task = NewTask(body.title, body.description)
+    prompt = body.prompt or prompt_of(task.title, task.description)
+    repos = [RepoInput(repo.url) for repo in there.repos]
+    return _job(body, prompt, repos, settings, secrets, project_id=there.project_id, title=body.name, task=task)
 
 
 def _forked(repo: RepoInput, fork: Fork, field: str) -> RepoInput:

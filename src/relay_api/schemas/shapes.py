@@ -196,7 +196,10 @@ class EventPayload(Shape):
     merge_id: UUID | None = Field(None, description="Of `merge.opened` and `merge.merged`.")
     target_branch: str | None = Field(None, description="Of `merge.merged`: the branch that has the work.")
     merge_commit: str | None = Field(None, description="Of `merge.merged`: the commit by which it got it.")
-    project_id: UUID | None = Field(None, description="Of `project.state_changed`.")
+    project_id: UUID | None = Field(
+        None, description="Of `project.state_changed` and of `.first_workspace_made` and `.first_workspace_failed`."
+    )
+    first_workspace_id: UUID | None = Field(None, description="Of `project.first_workspace_made`.")
     clone_error: str | None = Field(None, description="Of `project.state_changed`: why the latest clone failed.")
     reason: Reason | None = Field(
         None,
@@ -232,7 +235,7 @@ class EventPayload(Shape):
     error_reason: str | None = Field(
         None,
         description="Of `execution.completed`, `.failed` and `.killed`, of `workspace.state_changed` and of "
-        "`project.clone_failed`: the reason as a sentence for people.",
+        "`project.clone_failed` and `.first_workspace_failed`: the reason as a sentence for people.",
     )
     url: str | None = Field(
         None, description="Of `dev_server.ready`: address on the node's loopback; of `merge.opened`: the pull request."
@@ -258,7 +261,7 @@ class EventPayload(Shape):
         "of the clone of a project; of `project.clone_repeated`: the new one.",
     )
     repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
-    task_id: UUID | None = Field(None, description="Of events of tasks.")
+    task_id: UUID | None = Field(None, description="Of events of tasks, and of `project.first_workspace_made`.")
     name: str | None = Field(None, description="Of events of projects and of `credential.changed`.")
     change: str | None = Field(
         None, description="Of `credential.changed`: `created`, `revoked`, `stored` or `removed`."

@@ -1,20 +1,17 @@
 """Schemas of requests for tasks and their attempts, and of the attempts side by side."""
 
 from datetime import datetime
-from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from relay_api.schemas.common import Input, Output, Prompt, ShortText
+from relay_api.schemas.common import Description, Input, Output, Prompt, ShortText
 from relay_api.schemas.links import AttemptLinks
 from relay_api.schemas.measures import StatOut, UsageOut
-from relay_api.schemas.patterns import NO_NUL
 from relay_api.schemas.runs import JobIn, RepoUseIn, RunOut
 from relay_api.schemas.workspaces import TaskOut
 from relay_core.domain.vocabulary import Conclusion, RunStatus, TaskStatus, WorkspaceState
 
-Description = Annotated[str, StringConstraints(max_length=1024 * 1024, pattern=NO_NUL)]
 _PARENT = "A workspace, or the first 4 or more characters of its id, that makes this a subtask; of the same project."
 
 
@@ -35,7 +32,7 @@ class AttemptIn(JobIn):
     )
     from_workspace: ShortText | None = Field(
         None,
-        description="A workspace of the project, or the first 4 or more characters of its id, from whose recorded state "
+        description="A workspace of the project (4 or more characters of its id suffice), from whose recorded state "
         "the branches start (a fork): with what was not committed there, on the same node, with the same repositories "
         "and target branches. It may be archived. Left out: a subtask starts from its parent workspace, if all of that "
         "is recorded and `repos` names no `ref`; else the branches start from the remote, as with null.",

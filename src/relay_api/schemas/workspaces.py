@@ -8,19 +8,21 @@ from pydantic import Field
 from relay_api.schemas.common import (
     AgentDir,
     CopyFiles,
+    Description,
     GitUrlText,
     ImageText,
     Input,
     NextCursor,
     Output,
+    Prompt,
     Script,
     ShortText,
     StrictId,
 )
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
-from relay_api.schemas.runs import MAX_UID, Capability, Env, LimitsIn, SecretReader, Secrets
-from relay_core.domain.vocabulary import CloneState, GitState, Status, TaskStatus, WorkspaceState
+from relay_api.schemas.runs import MAX_UID, Capability, Env, JobIn, LimitsIn, SecretReader, Secrets
+from relay_core.domain.vocabulary import CloneState, FirstState, GitState, Status, TaskStatus, WorkspaceState
 
 
 class WorkspaceIn(Input):
@@ -167,6 +169,28 @@ class ProjectRepoIn(Input):
     parallel_setup_script: bool | None = Field(None, description="Null: that of the repository.")
 
 
+class FirstWorkspaceIn(JobIn):
+    """Request field: a task of the new project, and the attempt at it that starts when the project is ready.
+
+    The attempt is on all repositories of the project. It takes no `secrets` and `image_ids`, as the project is new.
+    """
+
+    title: ShortText = Field(description="Of the task.", examples=["Mend the parser"])
+    description: Description | None = Field(None, description="Of the task.")
+    prompt: Prompt | None = Field(None, description="Null: the task's title, an empty line and its description.")
+    name: ShortText | None = Field(None, description="Name of the workspace; null: the task's title.")
+
+
+class FirstWorkspaceOut(Output):
+    """The first workspace that was asked for with the project."""
+
+    state: FirstState = Field(
+        description="`waiting` until the project is ready: also after a clone that failed, which can be repeated."
+    )
+    workspace_id: UUID | None = Field(description="Null unless it is `made`.")
+    error: str | None = Field(description="Why it could not be made; null unless it has `failed`.")
+
+
 class ProjectIn(Input):
     """Request for a new project."""
 
@@ -180,6 +204,9 @@ class ProjectIn(Input):
         None, description="URL of a repository whose runs without a `project_id` are to belong to this project."
     )
     repos: list[ProjectRepoIn] = Field(default_factory=list, max_length=50)
+    first_workspace: FirstWorkspaceIn | None = Field(
+        None, description="Start an attempt at a first task once the repositories are cloned. Null: none."
+    )
 
 
 class ProjectChange(Input):
@@ -233,6 +260,7 @@ class ProjectOut(Output):
         "none has. No workspace is made on a project that is `cloning` or `failed`; runs clone by themselves."
     )
     clone_error: str | None = Field(description="Why the latest clone failed; null unless the state is `failed`.")
+    first_workspace: FirstWorkspaceOut | None = Field(description="Null: none was asked for.")
     created_by: str
     created_at: datetime
     updated_at: datetime

@@ -11,7 +11,7 @@ from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import connect
-from relay_cli.commands import quarantine
+from relay_cli.commands import quarantine, tasks
 from relay_cli.commands.run_request import remote
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -89,6 +89,7 @@ def show_project(name: Named, as_json: Json = False) -> None:
         "name": found["name"],
         "state": found["state"],
         "why": safe_line(found["clone_error"] or ""),
+        "first workspace": _first(found["first_workspace"]),
         "image": found["default_image"],
         "agents in": found["default_agent_working_dir"],
         "stands for": found["remote_project_id"],
@@ -97,6 +98,14 @@ def show_project(name: Named, as_json: Json = False) -> None:
         "created": f"{local_time(found['created_at'])} by {found['created_by']}",
     }
     output.show(fields, as_json=False)
+
+
+def _first(found: Mapping[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    if found["state"] == "made":
+        return short(found["workspace_id"])
+    return "waits for the project" if found["state"] == "waiting" else f"not made: {safe_line(found['error'])}"
 
 
 def _repository(repo: Mapping[str, Any]) -> str:
@@ -121,12 +130,26 @@ def create_project(
     ] = None,
     working_dir: WorkingDir = None,
     remote_id: RemoteId = None,
+    first: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TITLE",
+            help="Title of a first task; an attempt at it starts when the project is ready.",
+            show_default=False,
+        ),
+    ] = None,
+    agent: tasks.Agent = None,
+    command: tasks.Command = None,
+    prompt: tasks.Prompt = None,
     as_json: Json = False,
 ) -> None:
-    """Create a project, and let a node clone its repositories.
+    """Create a project, and let a node clone its repositories; with --first, start a first attempt then.
 
     Example: relay project create shop --repo https://git.example.org/shop/web.git
     """
+    attempt = tasks.attempt_body(agent, command, None, None, prompt)
+    if attempt and first is None:
+        raise CommandFailed("these options are of the first attempt; give --first TITLE, too", 2)
     body = {
         "name": name,
         "default_image": image,
@@ -134,6 +157,7 @@ def create_project(
         "default_agent_working_dir": working_dir,
         "remote_project_id": remote_id,
         "repos": [{"url": remote(each)} for each in repo or []],
+        "first_workspace": {"title": first, **attempt} if first is not None else None,
     }
     made = connect().call("POST", "/v1/projects", json={key: value for key, value in body.items() if value})
     if as_json:

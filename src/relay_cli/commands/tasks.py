@@ -150,7 +150,7 @@ def create_task(  # one parameter for each option
 
     Example: relay task create 'Mend the parser' --project shop --start --executor codex
     """
-    wanted = _attempt(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
+    wanted = attempt_body(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
     if wanted and not start:
         raise CommandFailed("these options are of an attempt; add --start", 2)
     body: dict[str, Any] = {"project_id": project, "title": title, "description": description}
@@ -204,7 +204,7 @@ def start_attempt(
 
     Example: relay task start 3f2a91bc --executor codex --branch app=next
     """
-    body = _attempt(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
+    body = attempt_body(agent, command, image, branch, prompt) | _source(source, after, fresh=fresh)
     made = connect().call("POST", f"/v1/tasks/{task_id}/workspaces", json=body)
     if as_json:
         output.show(made, as_json=True)
@@ -274,7 +274,7 @@ def _source(workspace: str | None, execution: str | None, *, fresh: bool) -> dic
     return {"from_workspace": workspace} | ({} if execution is None else {"from_execution": execution})
 
 
-def _attempt(
+def attempt_body(
     agent: str | None, command: str | None, image: str | None, branches: Sequence[str] | None, prompt: str | None
 ) -> dict[str, Any]:
     """Return the request for an attempt that the options of a command describe."""

@@ -69,8 +69,7 @@ class EventKind(StrEnum):
     WORKSPACE_FORKED = "workspace.forked"
     """The workspace starts from recorded states of another one, on the same node.
 
-    Payload: `from_workspace_id`, `node_id`, `states` (a list of objects with `repo`, `commit`, `execution_id`,
-    `omitted` and `problem`).
+    Payload: `from_workspace_id`, `node_id`, `states` (one object for each repository, with the commit).
     """
     WORKSPACE_CHANGED = "workspace.changed"
     """Name, working directory, pin or archive of the workspace were changed. Payload: `fields`, `by`."""
@@ -135,6 +134,10 @@ class EventKind(StrEnum):
     # events of projects, nodes and credentials, and of containers that belong to no row; `workspace_id` is null
     PROJECT_STATE_CHANGED = "project.state_changed"
     """The project is in another state. Payload: `project_id`, `state`, `clone_error`."""
+    PROJECT_FIRST_WORKSPACE_MADE = "project.first_workspace_made"
+    """The first workspace was made, as its project is ready. Payload: `project_id`, `first_workspace_id`, `task_id`."""
+    PROJECT_FIRST_WORKSPACE_FAILED = "project.first_workspace_failed"
+    """The project is ready, and its first workspace could not be made. Payload: `project_id`, `error_reason`."""
     PROJECT_CREATED = "project.created"
     """The project was created. Payload: `name`, `by`."""
     PROJECT_CHANGED = "project.changed"

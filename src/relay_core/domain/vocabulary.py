@@ -261,6 +261,16 @@ class MergeStatus(StrEnum):
     """Its execution failed or was killed before the target branch, or a pull request, had the work."""
 
 
+class FirstState(StrEnum):
+    """State of the first workspace that was asked for together with its project."""
+
+    WAITING = "waiting"
+    """It is made when the project is ready."""
+    MADE = "made"
+    FAILED = "failed"
+    """It could not be made when the project was ready."""
+
+
 class WorkspaceState(StrEnum):
     """State of a Workspace's container and clones."""
 

@@ -6,9 +6,10 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.url import redact
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.executions.claim import Claimed
-from relay_core.store.projects import mirrors, state
+from relay_core.store.projects import mirrors
 from relay_core.store.projects.mirrors import MirrorPlace
 from relay_core.store.transaction import Database
+from relay_core.store.workspaces import first_workspace
 from relay_workers.execution.progress_events import ProgressEvents, Tell
 from relay_workers.git.port import FetchedRemote, FetchRequest, Git, StartPointMissing
 
@@ -67,4 +68,4 @@ class MirrorFetches:
             mirrors.end_fetch(connection, place, error)
         if error is None:  # the end of the execution settles a failure
             with self._database.begin() as connection:
-                state.settle(connection, place.project_id)
+                first_workspace.settle(connection, place.project_id)

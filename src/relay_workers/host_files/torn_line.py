@@ -61,9 +61,7 @@ def cut_torn_lines(root: Path, parts: Sequence[str], pattern: Sequence[str], own
     return found
 
 
-def _matching(
-    here: SafeDir, shown: str, pattern: Sequence[str], left: list[int]
-) -> Iterator[tuple[SafeDir, str, str]]:
+def _matching(here: SafeDir, shown: str, pattern: Sequence[str], left: list[int]) -> Iterator[tuple[SafeDir, str, str]]:
     """Yield the directory, its path and the name of each entry that matches, while few enough names were looked at."""
     wanted, *below = pattern
     for name in sorted(here.names()):
@@ -88,7 +86,9 @@ def _cut(directory: SafeDir, shown: str, name: str, owner: int | None) -> TornLi
         offset = _begin_of_last_line(fd, status.st_size)
         tail = _read(fd, offset, status.st_size - offset)
         if _is_object(tail):
-            if not tail.endswith(b"\n"):  # only its end is missing: without it, the next line would be added to this one
+            if not tail.endswith(
+                b"\n"
+            ):  # only its end is missing: without it, the next line would be added to this one
                 os.pwrite(fd, b"\n", status.st_size)
             return None
         kept_as = f"{name}.torn-{offset}"

@@ -171,7 +171,9 @@ class FakeGit:
         if head.commit is None:
             head = self._check_out(request, remote.start_commit if start is None else start.commit)
         request.on_output(f"Branch {request.branch} from {remote.target_branch} at {head.commit}\n".encode())
-        base = start and (start.base_commit if start.base_commit in self._line(start.commit) else start.commit)
+        base = None
+        if start is not None:
+            base = start.base_commit if start.base_commit in self._line(start.commit) else start.commit
         return CloneResult(head.commit or "", remote.target_branch, remote.mirror_path, (), base)
 
     def _fetch(self, request: FetchRequest) -> FetchedRemote:

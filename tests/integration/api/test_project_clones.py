@@ -242,3 +242,54 @@ def test_a_deleted_project_takes_its_clone_along(api: Api) -> None:
     ended = api.get(f"/v1/executions/{clone['id']}").json()
     assert ended["status"] == "killed"
     assert problem_of(api.post(f"/v1/executions/{clone['id']}/retry"))[:2] == (409, "project_gone")
+
+
+FIRST = {"title": "Mend it", "description": "It is broken.", "executor": RUN["executor"], "env": {"WORD": "x"}}
+
+
+def with_first(api: Api, repos: bool = True, **changes: object):
+    body = {"name": "shop", "repos": [{"url": URL}] if repos else [], "first_workspace": FIRST | changes}
+    return api.post("/v1/projects", body)
+
+
+def test_a_first_workspace_is_asked_for_with_the_project_and_made_when_that_is_ready(api: Api, worker: Worker) -> None:
+    answer = with_first(api)
+    assert answer.status_code == 202, answer.text
+    waiting = {"state": "waiting", "workspace_id": None, "error": None}
+    assert answer.json()["first_workspace"] == waiting
+    assert (api.get("/v1/workspaces").json()["items"], api.get("/v1/tasks").json()["items"]) == ([], [])
+    assert make(api, "plain")["first_workspace"] is None
+    cloned(api, worker, answer.json())
+    [made] = api.get("/v1/workspaces?project_id=shop").json()["items"]
+    shown = api.get("/v1/projects/shop").json()["first_workspace"]
+    assert shown == {"state": "made", "workspace_id": made["id"], "error": None}
+    assert (made["task"]["title"], made["created_by"], made["repos"][0]["url"]) == ("Mend it", "ann", URL)
+    kinds = [event["kind"] for event in api.get("/v1/projects/shop/events").json()["items"]]
+    assert kinds.count("project.first_workspace_made") == 1
+    assert kinds.index("project.state_changed") < kinds.index("project.first_workspace_made")
+
+
+def test_a_first_workspace_waits_while_the_clone_fails(api: Api, worker: Worker) -> None:
+    project = with_first(api).json()
+    cloned(api, worker, project, "unreachable")
+    shown = api.get("/v1/projects/shop").json()
+    assert (shown["state"], shown["first_workspace"]["state"]) == ("failed", "waiting")
+    assert api.post("/v1/projects/shop/clone").status_code == 202
+    cloned(api, worker, project)
+    assert api.get("/v1/projects/shop").json()["first_workspace"]["state"] == "made"
+    assert len(api.get("/v1/workspaces").json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"secrets": ["KEY"]}, (422, "not_for_first_workspace", ["first_workspace.secrets"])),
+        ({"repos": False}, (422, "nothing_to_clone", ["first_workspace"])),
+        ({"executor": {"name": "nobody"}}, (422, "invalid_input", ["executor.name"])),
+    ],
+)
+def test_a_first_workspace_that_can_never_be_made_makes_no_project(api: Api, changes: dict, expected: tuple) -> None:
+    found = problem_of(with_first(api, **changes))
+    assert found[0] == expected[0]
+    assert api.get("/v1/projects").json()["items"] == []
+    assert found[1:] == expected[1:]

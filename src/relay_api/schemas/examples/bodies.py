@@ -25,6 +25,7 @@ BODIES: dict[str, Any] = {
         "name": "shop",
         "default_image": "relay-claude-code:latest",
         "repos": [{"url": "https://git.example.org/team/app.git", "setup_script": "make deps"}],
+        "first_workspace": {"title": "Mend the parser"},
     },
     "RepoCreateIn": {"url": "https://git.example.org/team/app.git", "setup_script": "make deps"},
     "RepoChange": {"dev_server_script": "make serve", "default_target_branch": "main"},

@@ -77,6 +77,7 @@ _PROJECT: dict[str, Any] = {
     "default_for": ids.URL,
     "state": "ready",
     "clone_error": None,
+    "first_workspace": {"state": "made", "workspace_id": ids.WORKSPACE, "error": None},
     "created_by": "ann",
     "created_at": ids.CREATED,
     "updated_at": ids.CREATED,

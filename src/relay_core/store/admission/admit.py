@@ -68,7 +68,8 @@ _UNPLACE = text(
         AND (n.liveness = 'offline' OR n.revoked_at IS NOT NULL
           OR NOT EXISTS (SELECT 1 FROM node_slots s WHERE s.node_id = n.node_id AND s.starts))
       JOIN runs r ON r.workspace_id = w.id AND r.admitted_at IS NULL AND r.status <> 'completed'
-      WHERE w.needs <> '{}' AND w.forked_from IS NULL AND w.state = 'starting' AND w.work_dir IS NULL AND w.container_ref IS NULL
+      WHERE w.needs <> '{}' AND w.state = 'starting' AND w.work_dir IS NULL AND w.container_ref IS NULL
+        AND w.forked_from IS NULL
         AND NOT EXISTS (SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.started_at IS NOT NULL)
       FOR NO KEY UPDATE OF w SKIP LOCKED)
     UPDATE workspaces w SET node_id = NULL FROM free WHERE w.id = free.id

@@ -295,6 +295,9 @@ def _projects(principal: Principal) -> Select[Any]:
         Project.implicit_key.label("default_for"),
         Project.state,
         Project.clone_error,
+        Project.first_state,
+        Project.first_workspace_id,
+        Project.first_error,
         Project.created_by,
         Project.created_at,
         Project.updated_at,
@@ -320,7 +323,14 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
     repos: dict[UUID, list[Mapping[str, Any]]] = {}
     for row in connection.execute(statement.order_by(Repo.name, Repo.id)).mappings():
         repos.setdefault(row["project_id"], []).append(_repo_view(row))
-    return [{**view, "repos": repos.get(view["id"], [])} for view in views]
+    return [{**_with_first(view), "repos": repos.get(view["id"], [])} for view in views]
+
+
+def _with_first(view: View) -> View:
+    """Return a project with what has become of its first workspace as one field."""
+    state, workspace_id, error = (view.pop(f"first_{name}") for name in ("state", "workspace_id", "error"))
+    first = None if state is None else {"state": state, "workspace_id": workspace_id, "error": error}
+    return {**view, "first_workspace": first}
 
 
 def _mirror_columns() -> list[Any]:

@@ -1,5 +1,6 @@
 """The stored state of a project: written after each change of its mirrors and of its clones, and evented."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,11 @@ from relay_core.store import events
 from relay_core.store.schema.tables import ExecutionProcess, Mirror, Project, ProjectRepo, Repo
 
 E, M = ExecutionProcess, Mirror
+
+
+Act = Callable[[Connection, UUID], None]
+"""Gets the transaction, and the project whose row it has locked."""
+_when_ready: list[Act] = []
 
 
 class _Stored(NamedTuple):
@@ -47,6 +53,18 @@ def settle(connection: Connection, project_id: UUID, error: str | None = None, *
     connection.execute(update(Project).where(Project.id == project_id).values(values))
     payload = {"project_id": str(project_id), "state": after.state, "clone_error": after.clone_error}
     events.append_to_project(connection, project_id, EventKind.PROJECT_STATE_CHANGED, payload)
+    if after.state is CloneState.READY:
+        for act in _when_ready:
+            act(connection, project_id)
+
+
+def when_ready(act: Act) -> Act:
+    """Let a function be called in each transaction that makes a project ready. It is a decorator.
+
+    The modules of such functions build on this one, so it cannot call them by their names.
+    """
+    _when_ready.append(act)
+    return act
 
 
 def _stored(connection: Connection, project_id: UUID, *, lock: bool) -> _Stored | None:

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from relay_core.domain.vocabulary import CloneState, TaskStatus
+from relay_core.domain.vocabulary import CloneState, FirstState, TaskStatus
 from relay_core.store.schema.base import Base, created, one_of
 
 
@@ -32,6 +32,15 @@ class Project(Base):
     """Follows from the mirrors of its repositories (`domain.project_state`)."""
     clone_error: Mapped[str | None]
     """Why its latest clone failed, without credentials; null unless the state is `failed`."""
+    first_plan: Mapped[dict[str, Any] | None]
+    """The run of its first workspace (`workspaces.planned_run`), until that is made; never shown."""
+    first_state: Mapped[str | None]
+    """A `FirstState`; null: no first workspace was asked for."""
+    first_error: Mapped[str | None]
+    """Why the first workspace could not be made."""
+    first_workspace_id: Mapped[UUID | None] = mapped_column(
+        ForeignKey("workspaces.id", use_alter=True, name="projects_first_workspace_id_fkey")
+    )
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -39,6 +48,10 @@ class Project(Base):
 
     __table_args__ = (
         one_of("state", CloneState, "projects_state"),
+        one_of("first_state", FirstState, "projects_first_state"),
+        CheckConstraint(
+            "coalesce(first_state = 'waiting', false) = (first_plan IS NOT NULL)", name="projects_first_plan"
+        ),
         CheckConstraint("(state = 'failed') = (clone_error IS NOT NULL)", name="projects_clone_error"),
         Index(
             "projects_implicit_key",

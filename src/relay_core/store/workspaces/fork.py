@@ -115,8 +115,8 @@ def find(
     if row["project_id"] != project_id:
         message = "the workspace belongs to another project; a fork is of the project of its source"
         raise InvalidInput(message, code="workspace_of_other_project", field=FIELD)
-    if row["deleted_at"] is not None and row["container_ref"] is None:
-        message = f"workspace {wanted.workspace_id} was deleted, and its node has removed what was recorded of it"
+    if row["deleted_at"] is not None and (row["container_ref"] is None or row["purge_why"] is not None):
+        message = f"workspace {wanted.workspace_id} was deleted, and its node removes what was recorded of it"
         raise Conflict(message, code="workspace_gone")
     _check_execution(connection, wanted)
     states = _states(connection, wanted)
@@ -127,9 +127,11 @@ def find(
     return Fork(wanted.workspace_id, node_id, row["pool"], states)
 
 
-def has_states(connection: Connection, workspace_id: UUID) -> bool:
-    """Return whether a workspace that is not deleted has a recorded state of every repository."""
+def has_states(connection: Connection, workspace_id: UUID, principal: Principal) -> bool:
+    """Return whether a workspace that the principal may see is not deleted and has a state of every repository."""
     live = select(Workspace.id).where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
+    if principal.only is not None:
+        live = live.where(Workspace.created_by == principal.only)
     if connection.scalar(live) is None:
         return False
     urls = connection.scalars(select(W.url).where(W.workspace_id == workspace_id)).all()
@@ -146,8 +148,8 @@ def no_state(workspace_id: UUID, of: str = "") -> Conflict:
 
 
 def _source(connection: Connection, workspace_id: UUID, principal: Principal) -> RowMapping:
-    columns = (Workspace.node_id, Workspace.pool, Workspace.deleted_at, Workspace.container_ref, Task.project_id)
-    found = select(*columns).join(Task, Task.id == Workspace.task_id).where(Workspace.id == workspace_id)
+    own = (Workspace.node_id, Workspace.pool, Workspace.deleted_at, Workspace.container_ref, Workspace.purge_why)
+    found = select(*own, Task.project_id).join(Task, Task.id == Workspace.task_id).where(Workspace.id == workspace_id)
     if principal.only is not None:
         found = found.where(Workspace.created_by == principal.only)
     row = connection.execute(found).mappings().one_or_none()

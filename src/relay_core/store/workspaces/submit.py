@@ -1,8 +1,7 @@
 """Submission of a run: inserts project, repos, task, workspace, session and first execution in one transaction."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, bindparam, insert, select
@@ -26,10 +25,9 @@ from relay_core.domain.job_settings import (
     REQUEST,
     JobTerms,
 )
-from relay_core.domain.limits import Limits
 from relay_core.domain.operations import OperationKind
 from relay_core.domain.run import title_of
-from relay_core.domain.vocabulary import Priority, RunKind, RunReason
+from relay_core.domain.vocabulary import RunKind
 from relay_core.domain.working_dir import check_agent_dir
 from relay_core.settings import Settings
 from relay_core.store import events, operations
@@ -42,91 +40,11 @@ from relay_core.store.schema.tables import Lane, Project, Session, Workspace, Wo
 from relay_core.store.shared import images, tags
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import send_after_commit
-from relay_core.store.workspaces.fork import Fork
 from relay_core.store.workspaces.masked_environment import masked_env
 from relay_core.store.workspaces.repo_input import RepoInput, with_defaults
+from relay_core.store.workspaces.run_input import E, EnvValue, RunInput, RunTerms, SubmittedRun
 
 __all__ = ["EnvValue", "RepoInput", "RunInput", "SubmittedRun", "start_run", "submit_run"]
-
-
-@dataclass(frozen=True)
-class EnvValue:
-    """The value of an environment variable; if it is secret, logs mask it."""
-
-    value: str
-    secret: bool = True
-
-
-E = TypeVar("E", ExecutorChoice, Mapping[str, Any])
-
-
-@dataclass(frozen=True)
-class RunInput(Generic[E]):
-    """A run as `POST /v1/runs` asks for it, validated."""
-
-    repos: Sequence[RepoInput]
-    prompt: str
-    executor: E
-    """The executor, complete (`ExecutorChoice`) or as the fields of the request.
-
-    `start_run` completes the fields from a profile.
-    """
-    limits: Limits
-    image: str | None = None
-    env: Mapping[str, EnvValue] = field(default_factory=dict)
-    secrets: Mapping[str, str] = field(default_factory=dict)
-    """Names of secrets of the project, by name of the environment variable that gets the value."""
-    secrets_in: Sequence[RunReason] = (RunReason.CODING_AGENT,)
-    """Run reasons of the executions that get the secrets; others do not see them."""
-    project_id: UUID | None = None
-    title: str | None = None
-    user: int | None = None
-    """User id of the workspace's processes; None: the user of the image, or the node's default."""
-    auto_commit: bool = True
-    labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    priority: Priority = Priority.NORMAL
-    needs: Collection[str] = ()
-    """Capabilities that the node of the workspace has to declare."""
-    named_limits: Collection[str] = ()
-    """Names of the limits that the request gives; a job file may give the others."""
-    job_file: bool = True
-    """Whether job files of the repositories are read."""
-    maxima: Mapping[str, float] = field(default_factory=dict)
-    """Largest values by name of the limit that a job file may ask for."""
-    image_ids: Sequence[UUID] = ()
-    """Uploaded images that become those of the new task."""
-    profile: str | None = None
-    """Name of the session profile of the request."""
-    from_profile: Collection[str] = ()
-    """`image` and `executor`, where the session profile gave them."""
-    job_terms: JobTerms | None = None
-    """The settings that the run leaves to job files; `start_run` fills it in. None: nothing."""
-    agent_working_dir: str | None = None
-    """Directory of the agent, relative to that of the clones (`domain.working_dir`); None: the project's, else the
-    working directory of the only repo, else that of the clones.
-    """
-    task: HeldTask | NewTask | None = None
-    """The task that the run is an attempt at, or a new one; None: a new one with title and prompt of the run."""
-    fork: Fork | None = None
-    """The workspace from whose recorded states the new one starts, as `repos` say; None: it starts from the remotes."""
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """Where values came from (`domain.job_settings`); `start_run` fills it in."""
-
-
-@dataclass(frozen=True)
-class SubmittedRun:
-    """Ids of the rows that make up a new run."""
-
-    project_id: UUID
-    task_id: UUID
-    workspace_id: UUID
-    session_id: UUID
-    run_id: UUID
-    execution_id: UUID
-    """The first execution of the run, its clone."""
-    masked_env: Sequence[str]
-    """Names of the environment variables whose values are masked in logs."""
 
 
 def start_run(
@@ -150,6 +68,20 @@ def start_run(
         InvalidInput: `limits.cpus` is above every node's, the executor or its variant is unknown, the image is not
             allowed, a repo is named twice, or a secret is unknown or too large.
     """
+    return submit_run(connection, complete_run(connection, run, principal, settings, deployment), principal, settings)
+
+
+def complete_run(
+    connection: Connection,
+    run: RunInput[Mapping[str, Any]],
+    principal: Principal,
+    settings: Settings,
+    deployment: Profiles,
+) -> RunInput[ExecutorChoice]:
+    """Return a run with its executor completed from profiles, and its repos from the project and their defaults.
+
+    Arguments and errors are those of `start_run`.
+    """
     project_id = run.project_id
     if project_id is None:
         project_id = projects.implicit_project(connection, run.repos[0].url, principal)
@@ -168,7 +100,7 @@ def start_run(
         "sources": _sources(run) | sources_of_repos,
     }
     filled: RunInput[ExecutorChoice] = RunInput(**{**vars(run), **changes})
-    return submit_run(connection, filled, principal, settings)
+    return filled
 
 
 def submit_run(
@@ -181,14 +113,21 @@ def submit_run(
         InvalidInput: the image is not allowed, a repo is named twice, or a secret is unknown or too large.
     """
     project = _project(connection, run, principal)
+    return insert_run(connection, run, principal, project.id, _terms(run, project, settings))
+
+
+def terms_of(
+    connection: Connection, run: RunInput[ExecutorChoice], principal: Principal, settings: Settings
+) -> RunTerms:
+    """Return what `submit_run` would take from the project and the settings, with the checks and errors of it."""
+    return _terms(run, _project(connection, run, principal), settings)
+
+
+def _terms(run: RunInput[ExecutorChoice], project: Any, settings: Settings) -> RunTerms:
     image = resolve_image(run.image, project.default_image, settings.default_image)
     check_allowed(image, settings.allowed_images)
     check_registry(image, settings.remote_policy, settings.trusted_images)
-    title = run.title or (run.task.title if run.task else title_of(run.prompt))
     names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
-    task = run.task or NewTask(title, run.prompt)
-    task_id = task.id if isinstance(task, HeldTask) else task_changes.add(connection, project.id, task, principal)
-    images.link(connection, task_id, run.image_ids, principal, "image_ids")
     source = (
         PROFILE
         if "image" in run.from_profile
@@ -198,16 +137,30 @@ def submit_run(
         if project.default_image
         else DEFAULT
     )
-    columns = {"task_id": task_id, "name": title, "resolved_image": image, "created_by": principal.owner}
     working_dir, source_of_dir = _agent_dir(run, project.default_agent_working_dir, names)
-    columns["sources"] = {"image": source, **source_of_dir, **run.sources}
-    columns["agent_working_dir"] = working_dir
+    pool = settings.pool if run.fork is None else run.fork.pool
+    return RunTerms(image, source, working_dir, source_of_dir, pool, settings.branch_prefix)
+
+
+def insert_run(
+    connection: Connection, run: RunInput[ExecutorChoice], principal: Principal, project_id: UUID, terms: RunTerms
+) -> SubmittedRun:
+    """Insert the rows of a run into a project that the caller has locked; errors as for `submit_run`."""
+    title = run.title or (run.task.title if run.task else title_of(run.prompt))
+    names = unique_names([repo_name_from_url(repo.url) for repo in run.repos])
+    task = run.task or NewTask(title, run.prompt)
+    task_id = task.id if isinstance(task, HeldTask) else task_changes.add(connection, project_id, task, principal)
+    images.link(connection, task_id, run.image_ids, principal, "image_ids")
+    columns = {"task_id": task_id, "name": title, "resolved_image": terms.image, "created_by": principal.owner}
+    source_of_dir = {} if terms.working_dir_source is None else {AGENT_WORKING_DIR: terms.working_dir_source}
+    columns["sources"] = {"image": terms.image_source, **source_of_dir, **run.sources}
+    columns["agent_working_dir"] = terms.working_dir
     if run.fork is not None:
-        columns |= {"forked_from": run.fork.workspace_id, "node_id": run.fork.node_id, "pool": run.fork.pool}
-    workspace_id = _workspace(connection, run, settings, columns)
-    _use_secrets(connection, run, workspace_id, project.id)
+        columns |= {"forked_from": run.fork.workspace_id, "node_id": run.fork.node_id}
+    workspace_id = _workspace(connection, run, terms, columns)
+    _use_secrets(connection, run, workspace_id, project_id)
     repo_ids = repos.ensure(connection, [repo.url for repo in run.repos], principal.owner)
-    repos.link(connection, project.id, list(repo_ids.values()))
+    repos.link(connection, project_id, list(repo_ids.values()))
     scripts = _link_repos(connection, run, workspace_id, repo_ids, names)
     if run.fork is not None:
         told = run.fork.told(repo_ids.keys())
@@ -217,24 +170,15 @@ def submit_run(
     session = {"workspace_id": workspace_id, "executor": run.executor.name or None, "executor_config": executor}
     session["profile"] = run.profile
     connection.execute(insert(Session), {"id": session_id, **session})
-    action = plan_run(scripts, run.executor, tags.expand(connection, run.prompt, principal.owner), working_dir)
-    run_id = create_run(
-        connection,
-        NewRun(
-            workspace_id,
-            session_id,
-            RunKind.JOB,
-            title,
-            principal.owner,
-            run.labels,
-            run.metadata,
-            priority=run.priority,
-        ),
-    )
+    prompt = tags.expand(connection, run.prompt, principal.owner)
+    action = plan_run(scripts, run.executor, prompt, terms.working_dir)
+    notes = (run.labels, run.metadata)
+    new = NewRun(workspace_id, session_id, RunKind.JOB, title, principal.owner, *notes, priority=run.priority)
+    run_id = create_run(connection, new)
     ids = create_group(connection, NewGroup(session_id, workspace_id, [action], principal.owner, run_id))
     send_after_commit(connection, ids)
     masked = masked_env(connection, [workspace_id]).get(workspace_id, []) if run.env else []
-    return SubmittedRun(project.id, task_id, workspace_id, session_id, run_id, ids[0], masked)
+    return SubmittedRun(project_id, task_id, workspace_id, session_id, run_id, ids[0], masked)
 
 
 def _sources(run: RunInput[Mapping[str, Any]]) -> dict[str, str]:
@@ -245,15 +189,15 @@ def _sources(run: RunInput[Mapping[str, Any]]) -> dict[str, str]:
     return sources
 
 
-def _agent_dir(run: RunInput[E], of_project: str | None, names: Sequence[str]) -> tuple[str | None, dict[str, str]]:
+def _agent_dir(run: RunInput[E], of_project: str | None, names: Sequence[str]) -> tuple[str | None, str | None]:
     """Return the working directory of the agent as it is known before job files are read, and its source, if any."""
     layers = ((REQUEST, run.agent_working_dir, AGENT_WORKING_DIR), (PROJECT, of_project, "project_id"))
     for source, path, field_of_request in layers:
         if path is not None:
             check_agent_dir(path, names, field_of_request)
-            return path, {AGENT_WORKING_DIR: source}
+            return path, source
     first, *others = run.repos
-    return None if others else "/".join(part for part in (names[0], first.working_dir) if part), {}
+    return None if others else "/".join(part for part in (names[0], first.working_dir) if part), None
 
 
 _SHARED = (
@@ -290,13 +234,13 @@ def _project(connection: Connection, run: RunInput[E], principal: Principal) -> 
     return found
 
 
-def _workspace(connection: Connection, run: RunInput[E], settings: Settings, columns: Mapping[str, Any]) -> UUID:
+def _workspace(connection: Connection, run: RunInput[E], terms: RunTerms, columns: Mapping[str, Any]) -> UUID:
     workspace_id = uuid4()
     title = columns["name"]
     values = {
         "id": workspace_id,
-        "branch": branch_name(settings.branch_prefix, workspace_id, title),
-        "pool": settings.pool,
+        "branch": branch_name(terms.branch_prefix, workspace_id, title),
+        "pool": terms.pool,
         "requested_image": run.image,
         "requested_uid": run.user,
         "auto_commit": run.auto_commit,

@@ -16,7 +16,6 @@ from relay_workers.git.host.process import Deadline, DeadlinePassed, GitJob, run
 from relay_workers.git.host.scratch import scratch
 from relay_workers.git.host.store import Store
 
-
 _HEADS = 500
 """Most branches of the mirror whose commits are left out of the copy by name; others may be copied needlessly."""
 

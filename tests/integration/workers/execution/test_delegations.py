@@ -270,9 +270,10 @@ def test_the_silence_of_a_detached_node_is_measured_by_the_setting(node: FakeNod
     restore(node, child)
     _move(node, child, "online")
     with node.database.begin() as connection:
-        assert attachments.detach(connection, "other-online", None)
+        attachments.detach(connection, "other-online", None)
         silent = update(RuntimeNode).where(RuntimeNode.node_id == "other-online")
-        connection.execute(silent.values(last_heartbeat_at=func.now() - timedelta(seconds=90)))
+        long_ago = func.now() - timedelta(seconds=90)
+        connection.execute(silent.values(last_heartbeat_at=long_ago, liveness="offline"))
     patient, impatient = Bounds(15, 30, 600), Bounds(15, 30, 60)
     with node.database.begin() as connection:
         reconcile.reconcile(connection, parent, {}, patient)

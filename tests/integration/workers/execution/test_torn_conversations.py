@@ -71,7 +71,9 @@ def test_a_torn_last_line_is_set_aside_and_told_before_the_agent_goes_on(node: N
     workspace_id = submit(node, "begin and tear")
     ended = node.run(node.chain(workspace_id, RunReason.CODING_AGENT)["id"])
     assert ended["status"] == "completed", ended["error_reason"]
-    file = Path(node.context.settings.data_dir, f"workspaces/{workspace_id}/home/.claude/projects/-workspace/{ID}.jsonl")
+    file = Path(
+        node.context.settings.data_dir, f"workspaces/{workspace_id}/home/.claude/projects/-workspace/{ID}.jsonl"
+    )
     whole, _, torn = file.read_bytes().rpartition(b"\n")
     assert torn == b'{"number": '
 

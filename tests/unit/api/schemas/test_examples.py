@@ -82,5 +82,5 @@ def test_every_body_has_an_example():
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
     parts |= {"RepoDefaultsIn", "HealthChange", "RepoUseIn", "JobIn", "AttemptRepoIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
-    parts |= {"ScopeRuleIn"}
+    parts |= {"ScopeRuleIn", "FirstWorkspaceIn"}
     assert bodies - parts <= EXAMPLES.keys()
