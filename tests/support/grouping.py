@@ -24,6 +24,7 @@ TOGETHER = {
         "faults/test_boundaries.py",
         "faults/test_merges.py",
         "faults/test_forks.py",
+        "faults/test_expiry.py",
         "faults/test_clocks.py",
         "faults/test_admission.py",
     ),

@@ -55,7 +55,7 @@ def workspace_diff(
 
     Uncommitted files are included.
     """
-    patch = _wants_patch(format, accept)
+    patch = wants_patch(format, accept)
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal)
         found = diffs.of_workspace(connection, workspace_id, with_patch=patch)
@@ -94,7 +94,7 @@ def execution_diff(
 
     The list is empty if the git state was not recorded after the execution.
     """
-    patch = _wants_patch(format, accept)
+    patch = wants_patch(format, accept)
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
         found = diffs.of_execution(connection, execution_id, with_patch=patch)
@@ -116,7 +116,7 @@ def run_diff(
     What setup and cleanup scripts changed is in it, and so are uncommitted files, also those that were there before the
     run. Where the commit before the run is not kept, the diff begins at the workspace's base commit (`base_commit`).
     """
-    patch = _wants_patch(format, accept)
+    patch = wants_patch(format, accept)
     with services.database.connect() as connection:
         workspace_id = require_run(connection, run_id, principal)
         found = diffs.of_run(connection, run_id, workspace_id, with_patch=patch)
@@ -143,7 +143,7 @@ def workspace_bundle(
     """
     with services.database.connect() as connection:
         require_workspace(connection, workspace_id, principal)
-        return _bundle(bundles.of_workspace(connection, workspace_id, repo), accept)
+        return bundle_answer(bundles.of_workspace(connection, workspace_id, repo), accept)
 
 
 @router.get("/runs/{run_id}/bundle", response_class=Response, responses=_BUNDLE_ANSWERS, summary="Git bundle of a run")
@@ -153,7 +153,7 @@ def run_bundle(
     """Return the commits from the workspace's base commit to the last state that the run left in one repository."""
     with services.database.connect() as connection:
         workspace_id = require_run(connection, run_id, principal)
-        return _bundle(bundles.of_run(connection, run_id, workspace_id, repo), accept)
+        return bundle_answer(bundles.of_run(connection, run_id, workspace_id, repo), accept)
 
 
 @router.get(
@@ -172,16 +172,18 @@ def execution_bundle(
     """Return the commits from the workspace's base commit to the state that one execution left in one repository."""
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
-        return _bundle(bundles.of_execution(connection, execution_id, repo), accept)
+        return bundle_answer(bundles.of_execution(connection, execution_id, repo), accept)
 
 
-def _bundle(found: bundles.RepoBundle, accept: str | None) -> Response:
+def bundle_answer(found: bundles.RepoBundle, accept: str | None) -> Response:
+    """Return a bundle as an attachment, in the type that the request accepts."""
     disposition = {"Content-Disposition": f'attachment; filename="{found.name}.bundle"'}
     only_bytes = accept is not None and _BYTES in accept and BUNDLE_TYPE not in accept
     return Response(found.content, headers=disposition, media_type=_BYTES if only_bytes else BUNDLE_TYPE)
 
 
-def _wants_patch(asked: str | None, accept: str | None) -> bool:
+def wants_patch(asked: str | None, accept: str | None) -> bool:
+    """Return whether a request asks for the patch itself."""
     if asked is not None:
         return asked == "patch"
     return accept is not None and PATCH_TYPE in accept and "application/json" not in accept
@@ -198,6 +200,17 @@ def _only(found: Sequence[diffs.RepoDiff], repo: str | None) -> list[diffs.RepoD
 def _answer(found: list[diffs.RepoDiff], path: str, links: Links, *, patch: bool) -> Response:
     if not patch:
         return Response(answers.diff_list(found, path, links).model_dump_json(), media_type="application/json")
+    return patch_answer([(diff.name, diff.patch) for diff in found if diff.patch], alone=len(found) == 1)
+
+
+def patch_answer(patches: Sequence[tuple[str, bytes]], *, alone: bool | None = None) -> Response:
+    """Return the patches of several repositories as one attachment.
+
+    Args:
+        patches: each with the name of its repository.
+        alone: whether there is only one repository, so that none is named; None: if there is only one patch.
+    """
     disposition = {"Content-Disposition": 'attachment; filename="changes.patch"'}
     # No charset parameter: a patch contains bytes of the files, in any encoding.
-    return Response(diffs.joined(found), headers={**disposition, "Content-Type": PATCH_TYPE})
+    headers = {**disposition, "Content-Type": PATCH_TYPE}
+    return Response(diffs.joined(patches, alone=len(patches) == 1 if alone is None else alone), headers=headers)

@@ -63,6 +63,9 @@ def create_project(body: ProjectIn, services: ServicesDep, principal: Writer, cr
         default_for,
         inputs.agent_dir(body.default_agent_working_dir, "default_agent_working_dir"),
         body.remote_project_id,
+        body.idle_stop_hours,
+        body.idle_archive_hours,
+        body.idle_delete_hours,
     )
 
     def create(connection: Connection) -> ProjectOut:

@@ -36,9 +36,10 @@ def list_workspaces(
     project_id: OfProject,
     task_id: OfTask,
     state: Annotated[WorkspaceState | None, Query()] = None,
+    archived: Annotated[bool | None, Query(description="Only archived ones, or only the others.")] = None,
 ) -> WorkspacePage:
     """List the workspaces that are not deleted."""
-    conditions = workspace_views.WorkspaceFilter(state, project_id, task_id)
+    conditions = workspace_views.WorkspaceFilter(state, project_id, task_id, archived)
     with services.database.connect() as connection:
         found = workspace_views.list_workspaces(connection, principal, conditions, page)
     return answers.workspace_page(found, services.links)

@@ -134,13 +134,13 @@ class EventPayload(Shape):
     repo: str | None = Field(
         None,
         description="Of `execution.queued`, `.evidence_problem`, `.locks_removed` and `merge.merged`, and of "
-        "`workspace.git_state_changed`: its name.",
+        "`workspace.git_state_changed` and `.expiry_held`: its name.",
     )
     node_id: str | None = Field(
         None,
         description="Of `execution.started`, `workspace.leftovers_ended`, `.evidence_recorded`, `.forked`, "
-        "`.git_state_changed`, `.removed`, `.not_removed`, `.restored`, `.not_restored` and `.purged`, of ends of "
-        "clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
+        "`.git_state_changed`, `.work_kept`, `.removed`, `.not_removed`, `.restored`, `.not_restored` and `.purged`, "
+        "of ends of clones of projects, and of events of nodes and orphans; of `project.clone_repeated`: the lost one.",
     )
     attempt: int | None = Field(None, description="Of `execution.started`.")
     remote: str | None = Field(None, description="Of `execution.progress` and `mirror.purged`: URL of a repository.")
@@ -210,6 +210,19 @@ class EventPayload(Shape):
         None, description="Of `workspace.removed`: until when it can be restored; null: nothing of it is kept."
     )
     workspaces: int | None = Field(None, description="Of `project.restored`: how many of its workspaces come back.")
+    act: str | None = Field(None, description="Of `workspace.expired`: stop, archive or delete.")
+    idle_seconds: int | None = Field(None, description="Of `workspace.expired`: since when nothing happened.")
+    hours: float | None = Field(None, description="Of `workspace.expired`: after how many the act is due.")
+    setting: str | None = Field(None, description="Of `workspace.expired`: what says so, of the project or the server.")
+    of_project: bool | None = Field(None, description="Of `workspace.expired`: whether it is of the project.")
+    repos: list[Any] | None = Field(
+        None,
+        description="Of `workspace.work_kept`: objects with `repo`, `commit` and `dirty`; of "
+        "`workspace.evidence_recorded`: ids.",
+    )
+    problem: str | None = Field(
+        None, description="Of `workspace.expiry_held`: why the work of the repository cannot be kept."
+    )
     paths: list[str] | None = Field(None, description="Of `execution.write_refused`: the first 20.")
     delegation_id: UUID | None = Field(None, description="Of events of delegations, and so are the next fields.")
     parent_workspace_id: UUID | None = Field(None, description="Of events of delegations: who has leased.")
@@ -260,7 +273,6 @@ class EventPayload(Shape):
         description="Of `workspace.leftovers_ended`, `.evidence_recorded` and `.executions_dropped`, and of events "
         "of the clone of a project; of `project.clone_repeated`: the new one.",
     )
-    repos: list[UUID] | None = Field(None, description="Of `workspace.evidence_recorded`: ids of repositories.")
     task_id: UUID | None = Field(None, description="Of events of tasks, and of `project.first_workspace_made`.")
     name: str | None = Field(None, description="Of events of projects and of `credential.changed`.")
     change: str | None = Field(
@@ -273,7 +285,6 @@ class EventPayload(Shape):
     recorded_commit: str | None = Field(
         None, description="Of `workspace.git_state_changed`: HEAD as an execution or an acknowledgement left it."
     )
-    problem: str | None = Field(None, description="Of `workspace.git_state_changed`: why HEAD is not known.")
     dev_servers: list[UUID] | None = Field(
         None, description="Of `workspace.git_state_changed`: dev servers that ran when it was found."
     )

@@ -19,10 +19,19 @@ from relay_api.schemas.common import (
     ShortText,
     StrictId,
 )
+from relay_api.schemas.expiry import IdleHoursIn, IdleHoursOut
 from relay_api.schemas.links import ProjectLinks, TaskLinks, WorkspaceLinks
 from relay_api.schemas.measures import LimitsOut, UsageOut
 from relay_api.schemas.runs import MAX_UID, Capability, Env, JobIn, LimitsIn, SecretReader, Secrets
-from relay_core.domain.vocabulary import CloneState, FirstState, GitState, Status, TaskStatus, WorkspaceState
+from relay_core.domain.vocabulary import (
+    CloneState,
+    FirstState,
+    GitState,
+    Status,
+    StopReason,
+    TaskStatus,
+    WorkspaceState,
+)
 
 
 class WorkspaceIn(Input):
@@ -116,6 +125,9 @@ class WorkspaceOut(Output):
     requested_state: WorkspaceState | None = Field(
         description="`stopped` or `running`: asked for and not carried out yet by its node; no step starts meanwhile."
     )
+    stop_reason: StopReason | None = Field(
+        description="Why it is stopped, or about to be; null: it is not. `idle`: the next step starts it again."
+    )
     error_reason: str | None
     git_state: GitState | None = Field(description="Of the clone that needs most attention; null until it is cloned.")
     archived: bool
@@ -191,7 +203,7 @@ class FirstWorkspaceOut(Output):
     error: str | None = Field(description="Why it could not be made; null unless it has `failed`.")
 
 
-class ProjectIn(Input):
+class ProjectIn(IdleHoursIn):
     """Request for a new project."""
 
     name: ShortText
@@ -209,7 +221,7 @@ class ProjectIn(Input):
     )
 
 
-class ProjectChange(Input):
+class ProjectChange(IdleHoursIn):
     """A merge patch (RFC 7396): what is left out stays, null clears. Workspaces that exist do not change."""
 
     name: ShortText | None = Field(None, description="Null: it stays.")
@@ -246,7 +258,7 @@ class ProjectRepoOut(Output):
     clone_error: str | None = Field(description="Why the last fetch failed.")
 
 
-class ProjectOut(Output):
+class ProjectOut(IdleHoursOut):
     """A project: a group of repositories and tasks."""
 
     id: UUID

@@ -23,13 +23,27 @@ from relay_core.console.terminal_text import safe_line
 
 project = typer.Typer(no_args_is_help=True, help="Projects: repositories that belong together, and their settings.")
 COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "STATE", "AGE")
-CLEARABLE = ("default_image", "default_agent_working_dir", "remote_project_id", "default_for")
+IDLE = ("idle_stop_hours", "idle_archive_hours", "idle_delete_hours")
+CLEARABLE = ("default_image", "default_agent_working_dir", "remote_project_id", "default_for", *IDLE)
 WorkingDir = Annotated[
     str | None,
     typer.Option(help="Directory of agents: NAME of a repository, NAME/directory, or `.`.", show_default=False),
 ]
 RemoteId = Annotated[
     str | None, typer.Option(help="Id of the project elsewhere that this one stands for.", show_default=False)
+]
+_NEVER = "0: never. Without it: the server's setting."
+StopHours = Annotated[
+    float | None,
+    typer.Option("--idle-stop-hours", help=f"Stop idle workspaces after so many hours. {_NEVER}", show_default=False),
+]
+ArchiveHours = Annotated[
+    float | None,
+    typer.Option("--idle-archive-hours", help=f"Archive idle workspaces so long after. {_NEVER}", show_default=False),
+]
+DeleteHours = Annotated[
+    float | None,
+    typer.Option("--idle-delete-hours", help=f"Delete archived ones so long after. {_NEVER}", show_default=False),
 ]
 Named = Annotated[
     str,
@@ -94,6 +108,7 @@ def show_project(name: Named, as_json: Json = False) -> None:
         "agents in": found["default_agent_working_dir"],
         "stands for": found["remote_project_id"],
         "default for": found["default_for"],
+        "idle": ", ".join(_hours(name, found[name]) for name in IDLE if found[name] is not None) or None,
         "repositories": "\n".join(_repository(repo) for repo in found["repos"]),
         "created": f"{local_time(found['created_at'])} by {found['created_by']}",
     }
@@ -106,6 +121,11 @@ def _first(found: Mapping[str, Any] | None) -> str | None:
     if found["state"] == "made":
         return short(found["workspace_id"])
     return "waits for the project" if found["state"] == "waiting" else f"not made: {safe_line(found['error'])}"
+
+
+def _hours(name: str, hours: float) -> str:
+    act = name.split("_")[1]
+    return f"{act} after {hours:g} hours" if hours else f"never {act}"
 
 
 def _repository(repo: Mapping[str, Any]) -> str:
@@ -141,6 +161,9 @@ def create_project(
     agent: tasks.Agent = None,
     command: tasks.Command = None,
     prompt: tasks.Prompt = None,
+    stop_hours: StopHours = None,
+    archive_hours: ArchiveHours = None,
+    delete_hours: DeleteHours = None,
     as_json: Json = False,
 ) -> None:
     """Create a project, and let a node clone its repositories; with --first, start a first attempt then.
@@ -159,7 +182,10 @@ def create_project(
         "repos": [{"url": remote(each)} for each in repo or []],
         "first_workspace": {"title": first, **attempt} if first is not None else None,
     }
-    made = connect().call("POST", "/v1/projects", json={key: value for key, value in body.items() if value})
+    idle = dict(zip(IDLE, (stop_hours, archive_hours, delete_hours), strict=True))
+    given: dict[str, Any] = {key: value for key, value in body.items() if value}
+    given |= {key: hours for key, hours in idle.items() if hours is not None}
+    made = connect().call("POST", "/v1/projects", json=given)
     if as_json:
         output.show(made, as_json=True)
     else:
@@ -181,6 +207,9 @@ def set_project(  # one parameter for each option
     ] = None,
     working_dir: WorkingDir = None,
     remote_id: RemoteId = None,
+    stop_hours: StopHours = None,
+    archive_hours: ArchiveHours = None,
+    delete_hours: DeleteHours = None,
     clear: Clear = None,
     as_json: Json = False,
 ) -> None:
@@ -194,6 +223,7 @@ def set_project(  # one parameter for each option
         "default_for": remote(default_for) if default_for else None,
         "default_agent_working_dir": working_dir,
         "remote_project_id": remote_id,
+        **dict(zip(IDLE, (stop_hours, archive_hours, delete_hours), strict=True)),
     }
     changed = connect().call("PATCH", _path(name), json=patch(given, clear, CLEARABLE))
     if as_json:

@@ -10,7 +10,7 @@ from relay_cli import completion, output
 from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import Api, connect
-from relay_cli.commands import changed_files, git_acts, git_states, quarantine, workspaces
+from relay_cli.commands import changed_files, expiry, git_acts, git_states, quarantine, workspaces
 from relay_cli.commands.ids import WorkspaceId, id_argument
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -51,12 +51,17 @@ workspace.command("quarantine")(quarantine.quarantine)
 workspace.command("restore")(quarantine.restore)
 workspace.command("purge")(quarantine.purge)
 workspace.command("files")(changed_files.files)
+workspace.command("expiry")(expiry.show_expiry)
+workspace.command("kept")(expiry.kept)
 
 
 @workspace.command("list")
 def list_workspaces(
     state: State = None,
     project: Project = None,
+    archived: Annotated[
+        bool | None, typer.Option("--archived/--not-archived", help="Only archived ones, or only the others.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="Number of rows at most.", min=1, max=1000)] = 50,
     as_json: Json = False,
 ) -> None:
@@ -64,7 +69,8 @@ def list_workspaces(
 
     Example: relay workspace list --state running
     """
-    found = list(connect().items("/v1/workspaces", limit, state=state, project_id=project))
+    wanted = None if archived is None else str(archived).lower()
+    found = list(connect().items("/v1/workspaces", limit, state=state, project_id=project, archived=wanted))
     if as_json:
         output.show_list(found, (), as_json=True)
         return
@@ -79,7 +85,7 @@ def _cells(found: Mapping[str, Any], now: datetime) -> list[str]:
         short(found["id"]),
         safe_line(found["task"]["title"]),
         repo_names(found),
-        f"{found['state']}{pending}",
+        f"{found['state']}{pending}{' (idle)' if found['stop_reason'] == 'idle' else ''}",
         found["task"]["status"],
         safe_line(found["node_id"] or "-"),
         age(seconds_between(found["created_at"], None, now)),
@@ -127,6 +133,10 @@ def _fields(found: Mapping[str, Any]) -> dict[str, Any]:
         "title": found["task"]["title"],
         "task": f"{short(found['task_id'])} is {found['task']['status']}",
         "state": found["state"] + (f", soon {found['requested_state']}" if found["requested_state"] else ""),
+        "stopped": {"idle": "because it was idle; the next step starts it", "client": "by a client"}.get(
+            found["stop_reason"] or ""
+        ),
+        "archived": "yes" if found["archived"] else None,
         "why": found["error_reason"],
         "branch": found["branch"],
         "git state": found["git_state"],

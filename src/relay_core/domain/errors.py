@@ -29,6 +29,7 @@ RelayError                        something went wrong in Relay; the API answers
   DialFailed                      nothing accepts a connection on a container's port (containers.pid1.errors)
   DeadlinePassed                  git took too long: the worker ends the step (git.host.process)
   ForgeFailed                     the host of a pull request refuses: the merge ends, or it is asked later (forges.port)
+  NotKept                         an idle workspace stays: its work cannot be kept (maintenance.expired_workspaces)
   TooManyRefs                     a remote is too large: the worker ends the step (git.host.advertisement)
   Undecryptable                   the operator restores a key of the secrets (secret_box)
   VersionMalformed                the operator corrects the floor of a pool (attachment)

@@ -86,6 +86,18 @@ class EventKind(StrEnum):
 
     Payload: `execution_id`, `node_id`, `repos` (repo ids).
     """
+    WORKSPACE_EXPIRED = "workspace.expired"
+    """Nothing happened in the workspace for so long that Relay does an act, which its own event follows.
+
+    Payload: `act` (stop, archive, delete), `idle_seconds`, `hours` (the limit), `setting` (its name), `of_project`.
+    """
+    WORKSPACE_WORK_KEPT = "workspace.work_kept"
+    """The work trees of a workspace were stored before its deletion (`GET /v1/workspaces/{id}/kept`).
+
+    Payload: `node_id`, `repos` (a list of objects: repository, commit, whether there were uncommitted changes).
+    """
+    WORKSPACE_EXPIRY_HELD = "workspace.expiry_held"
+    """A work tree cannot be stored completely, so the workspace is not deleted. Payload: `repo`, `problem`."""
     WORKSPACE_DELETED = "workspace.deleted"
     """The workspace was marked as deleted. Payload: `by`."""
     WORKSPACE_REMOVED = "workspace.removed"

@@ -280,6 +280,15 @@ class WorkspaceState(StrEnum):
     FAILED = "failed"
 
 
+class StopReason(StrEnum):
+    """Why a Workspace is stopped, or about to be."""
+
+    CLIENT = "client"
+    """A client asked for it, so a client has to resume it."""
+    IDLE = "idle"
+    """Relay did it because nothing happened in the workspace; the next step starts it again."""
+
+
 class Liveness(StrEnum):
     """Relay's judgement of a node, from the age of the node's last heartbeat.
 

@@ -13,7 +13,21 @@ class ExecutionSettings(SettingsGroup):
         ge=0.001,
         le=24 * 3650,
         description="Hours without an execution after which the container of a workspace is stopped; the next step "
-        "starts it again. Pinned workspaces are left alone. Unset: never.",
+        "starts it again. Pinned workspaces are left alone. A project may say otherwise. Unset: never.",
+    )
+    workspace_idle_archive_hours: float | None = Field(
+        None,
+        ge=0.001,
+        le=24 * 3650,
+        description="Hours without an execution or another change (a stop is one) after which a workspace is archived, "
+        "with its archive scripts. Pinned workspaces are left alone. A project may say otherwise. Unset: never.",
+    )
+    workspace_idle_delete_hours: float | None = Field(
+        None,
+        ge=0.001,
+        le=24 * 3650,
+        description="Hours without an execution or another change after which an archived workspace is deleted; its "
+        "uncommitted work is kept first (docs/housekeeping.md). A project may say otherwise. Unset: never.",
     )
     lease_seconds: float = Field(
         30,

@@ -36,6 +36,7 @@ from relay_workers.maintenance.disk_pressure import DiskPressure
 from relay_workers.maintenance.divergence import DivergenceFinder
 from relay_workers.maintenance.divergence_repairs import DivergenceRepairs
 from relay_workers.maintenance.divergence_sweep import DivergenceSweep
+from relay_workers.maintenance.expired_workspaces import EXPIRY_SECONDS, ExpiredWorkspaces
 from relay_workers.maintenance.heartbeat import Heartbeat
 from relay_workers.maintenance.leftovers import Leftovers
 from relay_workers.maintenance.mirror_purges import MirrorPurges
@@ -125,6 +126,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("mirrors", SWEEP_SECONDS, purges),
         Ticker("quarantine", SWEEP_SECONDS, make_quarantine(context).sweep),
         Ticker("remakes", SWEEP_SECONDS, remakes.sweep),
+        Ticker("expiry", EXPIRY_SECONDS, make_expired_workspaces(context).sweep),
         Ticker("git_state", git_watch.LOOK_SECONDS, make_git_watch(context).sweep),
         Ticker("leavings", tool_leftovers.SWEEP_SECONDS, tools),
     ]
@@ -138,6 +140,12 @@ def _disk_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("disk", disk_limits.MEASURE_SECONDS, DiskLimits(live, meter, metrics).sweep),
         Ticker("pressure", disk_pressure.PRESSURE_SECONDS, pressure.sweep),
     ]
+
+
+def make_expired_workspaces(context: WorkerContext) -> ExpiredWorkspaces:
+    """Make the sweep that keeps the work of idle workspaces of this node, and then deletes them."""
+    node_id = context.claimant.node_id
+    return ExpiredWorkspaces(node_id, context.settings, context.database, context.git, context.secrets, context.metrics)
 
 
 def make_leftovers(context: WorkerContext) -> Leftovers:

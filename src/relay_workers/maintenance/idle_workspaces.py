@@ -1,14 +1,18 @@
-"""Stops workspaces in which nothing happens."""
+"""Stops and archives workspaces in which nothing happens, and deletes those of which no node has files.
+
+Those of which a node has files are deleted by the node, which keeps their work first (`expired_workspaces`).
+"""
 
 from functools import partial
-from uuid import UUID
 
 import structlog
 
+from relay_core.domain.expiry import ExpiryAct, Hours
 from relay_core.settings import Settings
 from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import idle
+from relay_core.store.workspaces import expiry
+from relay_core.store.workspaces.expiry import Due
 from relay_workers.maintenance.each_item import act_on_each
 from relay_workers.metrics import Metrics
 
@@ -16,27 +20,31 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 60.0
 """Time between two looks for idle workspaces."""
-HOUR_SECONDS = 3600.0
+COUNTED = {
+    ExpiryAct.STOP: "workspace_idle",
+    ExpiryAct.ARCHIVE: "workspace_archived",
+    ExpiryAct.DELETE: "workspace_expired",
+}
+"""Name of each act in the metric of sweeps."""
 
 
 def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
-    """Request a stop of each workspace of the fleet that has been idle for long; its node carries it out.
+    """Do the next act on each workspace of the fleet that has been idle for long; its node carries it out.
 
-    One worker at a time looks, once a minute.
+    One worker at a time looks, once a minute, and acts on `expiry.MOST_AT_ONCE` workspaces at most.
     """
-    if settings.workspace_idle_stop_hours is None:
-        return
-    seconds = settings.workspace_idle_stop_hours * HOUR_SECONDS
+    hours = expiry.hours_of(settings)
     with database.begin() as connection:
         if not take_turn(connection, "idle_workspaces", LOOK_SECONDS):
             return
-        found = idle.idle(connection, seconds)
-    act_on_each(found, partial(_stop, database, metrics, seconds))
+        found = expiry.due(connection, hours)
+    act_on_each(found, partial(_act, database, metrics, hours))
 
 
-def _stop(database: Database, metrics: Metrics, seconds: float, workspace_id: UUID) -> None:
+def _act(database: Database, metrics: Metrics, hours: Hours, due: Due) -> None:
     with database.begin() as connection:
-        stopped = idle.stop(connection, workspace_id, seconds)
-    if stopped:
-        metrics.swept("workspace_idle")
-        log.info("a workspace is idle and is stopped", workspace_id=str(workspace_id))
+        done = expiry.carry_out(connection, due, hours)
+    if done:
+        act = due.planned.act
+        metrics.swept(COUNTED[act])
+        log.info("nothing happens in a workspace", act=act, workspace_id=str(due.workspace_id))

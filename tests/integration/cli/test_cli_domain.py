@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from click.testing import Result
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from relay_cli.errors import CommandFailed
@@ -94,3 +95,30 @@ def test_a_workspace_is_renamed_pinned_and_archived(api: Api, relay: Relay):
     assert (changed["name"], changed["pinned"]) == ("Two", True)
     assert relay("workspace", "archive", identity, code=2).exception.code == "workspace_busy"
     assert f"{identity} is not archived" in relay("workspace", "archive", identity, "--undo").stderr
+
+
+def test_hours_of_idle_workspaces_are_set_and_told(api: Api, relay: Relay):
+    relay("project", "create", "shop", "--idle-stop-hours", "8")
+    shown = relay("project", "set", "shop", "--idle-archive-hours", "0", "--json").stdout
+    assert (json.loads(shown)["idle_stop_hours"], json.loads(shown)["idle_archive_hours"]) == (8.0, 0.0)
+    assert re.search(
+        r"^idle +stop after 8 hours, never archive$", relay("project", "show", "shop").stdout, re.MULTILINE
+    )
+    relay("project", "set", "shop", "--clear", "idle_stop_hours")
+    assert json.loads(relay("project", "show", "shop", "--json").stdout)["idle_stop_hours"] is None
+
+    workspace = api.run()["workspace_id"]
+    project = api.get(f"/v1/workspaces/{workspace}").json()["project_id"]
+    relay("project", "set", project, "--idle-archive-hours", "24")
+    with api.database.begin() as connection:
+        connection.execute(text("UPDATE workspaces SET state = 'running', updated_at = now() - interval '2 hours'"))
+        connection.execute(
+            text("UPDATE execution_processes SET status = 'failed', reason = 'user', completed_at = now()")
+        )
+    told = relay("workspace", "expiry", workspace).stdout
+    assert re.search(r"^next +archive in (23h59m|1d00h) \(idle_archive_hours is 24\)$", told, re.MULTILINE)
+    relay("workspace", "set", workspace, "--pin")
+    assert "nothing: it is pinned" in relay("workspace", "expiry", workspace).stdout
+    assert json.loads(relay("workspace", "list", "--archived", "--json").stdout) == []
+    assert len(json.loads(relay("workspace", "list", "--not-archived", "--json").stdout)) == 1
+    assert json.loads(relay("workspace", "kept", workspace, "--json").stdout) == {"items": []}

@@ -6,6 +6,7 @@ from relay_api.schemas.examples.administration import ADMINISTRATION
 from relay_api.schemas.examples.bodies import BODIES
 from relay_api.schemas.examples.delegations import DELEGATIONS
 from relay_api.schemas.examples.executions import EXECUTIONS
+from relay_api.schemas.examples.expiry import EXPIRY
 from relay_api.schemas.examples.git_states import GIT_STATES
 from relay_api.schemas.examples.merges import MERGES
 from relay_api.schemas.examples.quarantine import QUARANTINE
@@ -26,4 +27,5 @@ EXAMPLES: dict[str, Any] = {
     **GIT_STATES,
     **QUARANTINE,
     **DELEGATIONS,
+    **EXPIRY,
 }

@@ -29,7 +29,11 @@ BODIES: dict[str, Any] = {
     },
     "RepoCreateIn": {"url": "https://git.example.org/team/app.git", "setup_script": "make deps"},
     "RepoChange": {"dev_server_script": "make serve", "default_target_branch": "main"},
-    "ProjectChange": {"default_image": "node:22", "default_agent_working_dir": "app/services/api"},
+    "ProjectChange": {
+        "default_image": "node:22",
+        "default_agent_working_dir": "app/services/api",
+        "idle_archive_hours": 168,
+    },
     "ProjectRepoIn": {"url": "https://git.example.org/team/app.git", "setup_script": "make deps"},
     "ProjectRepoChange": {"setup_script": "make deps", "parallel_setup_script": True},
     "TaskIn": {

@@ -32,8 +32,8 @@ def change(connection: Connection, project_id: UUID, patch: Mapping[str, Any], p
     Args:
         connection: one transaction.
         project_id: the project.
-        patch: new values of `name`, `default_image`, `default_agent_working_dir`, `remote_project_id` and
-            `default_for`; None clears, but for the name, which then stays.
+        patch: new values of `name`, `default_image`, `default_agent_working_dir`, `remote_project_id`, `default_for`
+            and `idle_…_hours`; None clears, but for the name, which then stays.
         principal: who asks.
 
     Raises:

@@ -25,7 +25,8 @@ from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.generation import check_project_generation
 
 View = dict[str, Any]
-_GIVEN = ("name", "default_image", "default_agent_working_dir", "remote_project_id")
+_IDLE = ("idle_stop_hours", "idle_archive_hours", "idle_delete_hours")
+_GIVEN = ("name", "default_image", "default_agent_working_dir", "remote_project_id", *_IDLE)
 """Columns that are fields of `ProjectInput`."""
 WORKSPACES_AT_ONCE = 20
 """Most workspaces that one transaction of `delete` deletes."""
@@ -60,6 +61,10 @@ class ProjectInput:
     """As a workspace's (`domain.working_dir`)."""
     remote_project_id: UUID | None = None
     """Id of the project in another Relay that this one stands for."""
+    idle_stop_hours: float | None = None
+    """Hours after which its idle workspaces are stopped (`domain.expiry`); None: the server's; 0: never."""
+    idle_archive_hours: float | None = None
+    idle_delete_hours: float | None = None
 
 
 def create(connection: Connection, project: ProjectInput, principal: Principal) -> UUID:
@@ -298,6 +303,9 @@ def _projects(principal: Principal) -> Select[Any]:
         Project.first_state,
         Project.first_workspace_id,
         Project.first_error,
+        Project.idle_stop_hours,
+        Project.idle_archive_hours,
+        Project.idle_delete_hours,
         Project.created_by,
         Project.created_at,
         Project.updated_at,

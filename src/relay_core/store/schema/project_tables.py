@@ -41,6 +41,10 @@ class Project(Base):
     first_workspace_id: Mapped[UUID | None] = mapped_column(
         ForeignKey("workspaces.id", use_alter=True, name="projects_first_workspace_id_fkey")
     )
+    idle_stop_hours: Mapped[float | None]
+    """Hours after which its idle workspaces are stopped; null: the server's setting; 0: never. So are the next two."""
+    idle_archive_hours: Mapped[float | None]
+    idle_delete_hours: Mapped[float | None]
     created_by: Mapped[str]
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
@@ -53,6 +57,9 @@ class Project(Base):
             "coalesce(first_state = 'waiting', false) = (first_plan IS NOT NULL)", name="projects_first_plan"
         ),
         CheckConstraint("(state = 'failed') = (clone_error IS NOT NULL)", name="projects_clone_error"),
+        CheckConstraint(
+            "idle_stop_hours >= 0 AND idle_archive_hours >= 0 AND idle_delete_hours >= 0", name="projects_idle_hours"
+        ),
         Index(
             "projects_implicit_key",
             "created_by",

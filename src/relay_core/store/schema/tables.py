@@ -30,6 +30,7 @@ from relay_core.store.schema.run_tables import Run
 from relay_core.store.schema.shared_tables import Scratch, Tag
 from relay_core.store.schema.workspace_tables import (
     GivenSecret,
+    KeptState,
     Lane,
     Session,
     Workspace,
@@ -50,6 +51,7 @@ __all__ = [
     "IdempotencyKey",
     "Image",
     "Incarnation",
+    "KeptState",
     "Lane",
     "LogChunk",
     "LogStream",

@@ -66,6 +66,10 @@ class Workspace(Base):
     deleted_at: Mapped[datetime | None]
     forked_from: Mapped[UUID | None] = mapped_column(ForeignKey("workspaces.id"))
     """The workspace from whose recorded states it starts, on the same node; null: it starts from the remote."""
+    expiry_problem: Mapped[str | None]
+    """Why its work could not be kept when it was to be deleted because nothing happens in it; null: it could be."""
+    expiry_tried_at: Mapped[datetime | None]
+    """When that was found out."""
     diverged_at: Mapped[datetime | None]
     """When a node found that a clone is not as it was recorded; null: none is, or the difference is acknowledged.
 
@@ -102,12 +106,35 @@ class Workspace(Base):
             "created_by",
             postgresql_where=text("deleted_at IS NULL"),
         ),
+        Index("workspaces_of_archive", "archived", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
+        Index("workspaces_expiring", "updated_at", postgresql_where=text("deleted_at IS NULL AND NOT pinned")),
         Index(
             "workspaces_there",
             "node_id",
             postgresql_where=text("container_ref IS NOT NULL AND (deleted_at IS NOT NULL OR state = 'running')"),
         ),
     )
+
+
+class KeptState(Base):
+    """The work tree of one clone as it was before Relay deleted the workspace, in which nothing happened any more."""
+
+    __tablename__ = "kept_states"
+
+    workspace_id: Mapped[UUID] = mapped_column(ForeignKey("workspaces.id"), primary_key=True)
+    repo_id: Mapped[UUID] = mapped_column(ForeignKey("repos.id"), primary_key=True)
+    head_commit: Mapped[str | None]
+    branch: Mapped[str | None]
+    dirty: Mapped[bool | None]
+    pinned_commit: Mapped[str]
+    """The whole work tree as a commit."""
+    patch: Mapped[bytes]
+    """The diff from the workspace's base commit to `pinned_commit`, compressed with zstd."""
+    stat: Mapped[dict[str, Any] | None]
+    """{files, insertions, deletions, truncated, masked} of the patch."""
+    bundle: Mapped[bytes | None]
+    """Git bundle from the base commit to `pinned_commit`; null if there is nothing, or an execution's state has it."""
+    kept_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class WorkspaceEnvironment(Base):

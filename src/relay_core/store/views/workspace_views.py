@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, bindparam, select
 
 from relay_core.domain.errors import NotFound
+from relay_core.domain.vocabulary import StopReason, WorkspaceState
 from relay_core.store.schema.tables import Task, Workspace, WorkspaceRepo
 from relay_core.store.tokens import Principal
 from relay_core.store.views import git_states
@@ -27,6 +28,7 @@ class WorkspaceFilter:
     state: str | None = None
     project_id: UUID | None = None
     task_id: UUID | None = None
+    archived: bool | None = None
 
 
 # Built once: building these statements costs more than carrying them out.
@@ -38,6 +40,7 @@ _COLUMNS: Sequence[Any] = (
     Workspace.branch,
     Workspace.state,
     Workspace.requested_state,
+    Workspace.idle_stopped,
     Workspace.error_reason,
     Workspace.archived,
     Workspace.pinned,
@@ -90,6 +93,8 @@ def list_workspaces(
         statement = statement.where(Task.project_id == conditions.project_id)
     if conditions.task_id is not None:
         statement = statement.where(Workspace.task_id == conditions.task_id)
+    if conditions.archived is not None:
+        statement = statement.where(Workspace.archived == conditions.archived)
     ordered = paged(statement, Workspace.created_at, Workspace.id, page, newest_first=True)
     found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
     return Page(_with_repos(connection, found.items), found.next_cursor)
@@ -122,6 +127,7 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
     masked = masked_env(connection, ids)
     states = git_states.states_of(connection, ids)
     for view in views:
+        view["stop_reason"] = _stop_reason(view, idle=view.pop("idle_stopped"))
         view["masked_env"] = masked.get(view["id"], [])
         of_clones = {state["repo_id"]: state["git_state"] for state in states.get(view["id"], [])}
         view["repos"] = [{**repo, "git_state": of_clones.get(repo["repo_id"])} for repo in repos.get(view["id"], [])]
@@ -130,3 +136,9 @@ def _with_repos(connection: Connection, views: list[View]) -> list[View]:
         live = next((server for server in servers if server.workspace_id == view["id"]), None)
         view["dev_server"] = live and {"execution_id": live.id, "status": live.status, "url": live.dev_server_url}
     return views
+
+
+def _stop_reason(view: View, *, idle: bool) -> StopReason | None:
+    if (view["requested_state"] or view["state"]) != WorkspaceState.STOPPED:
+        return None
+    return StopReason.IDLE if idle else StopReason.CLIENT

@@ -108,7 +108,7 @@ def of_execution(connection: Connection, execution_id: UUID, *, with_patch: bool
             row["before_head_commit"],
             row["after_head_commit"],
             *_told((row["stat"] or {}).get("step") or row["stat"], row["stat"]),
-            _unpacked(row["step_patch"] or row["patch"]) if with_patch else None,
+            unpacked(row["step_patch"] or row["patch"]) if with_patch else None,
             **_leaving(row, row["base_commit"]),
         )
         for row in connection.execute(statement).mappings()
@@ -122,15 +122,14 @@ def target_branches(connection: Connection, workspace_id: UUID) -> dict[UUID, st
     return {row.repo_id: row.target_branch for row in rows}
 
 
-def joined(diffs: Sequence[RepoDiff]) -> bytes:
-    """Join the patches of several repos to one file.
+def joined(patches: Sequence[tuple[str, bytes]], *, alone: bool) -> bytes:
+    """Join the patches of several repos, each with the name of its repo, to one file.
 
-    Before each patch a comment line names the repo; `git apply` ignores such lines.
+    Before each patch a comment line names the repo, unless it is alone; `git apply` ignores such lines.
     """
-    parts = [(diff.name, diff.patch) for diff in diffs if diff.patch]
-    if len(diffs) == 1:
-        return b"".join(patch for _, patch in parts)
-    return b"".join(b"# repo: %s\n%s" % (name.encode(), patch) for name, patch in parts)
+    if alone:
+        return b"".join(patch for _, patch in patches)
+    return b"".join(b"# repo: %s\n%s" % (name.encode(), patch) for name, patch in patches)
 
 
 def _repos(workspace_id: UUID) -> Select[Any]:
@@ -158,7 +157,7 @@ def _of_run(repo: RowMapping, row: RowMapping | None) -> RepoDiff:
     if row is None or counts is None:
         return whole
     stat, masked, omitted = _told(counts, row["stat"])
-    patch = None if whole.patch is None else _unpacked(row["run_patch"] or row["step_patch"])
+    patch = None if whole.patch is None else unpacked(row["run_patch"] or row["step_patch"])
     return replace(whole, base_commit=counts["base"], stat=stat, masked=masked, omitted=omitted, patch=patch)
 
 
@@ -172,7 +171,7 @@ def _of_repo(repo: RowMapping, row: RowMapping | None) -> RepoDiff:
         repo["base_commit"],
         row["after_head_commit"],
         *_told(row["stat"], row["stat"]),
-        _unpacked(row["patch"]) if "patch" in row else None,
+        unpacked(row["patch"]) if "patch" in row else None,
         **_leaving(row, repo["base_commit"]),
     )
 
@@ -220,7 +219,8 @@ def _columns(*, with_patch: bool) -> list[Any]:
     return [*small, State.patch, State.step_patch, State.run_patch] if with_patch else small
 
 
-def _unpacked(patch: bytes) -> bytes:
+def unpacked(patch: bytes) -> bytes:
+    """Return a stored patch, decompressed."""
     # The output is bounded here, as the size that the compressed data states may be wrong.
     with zstandard.ZstdDecompressor().stream_reader(patch) as reader:
         return reader.read(MAX_BYTES)

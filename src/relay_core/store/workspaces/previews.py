@@ -27,6 +27,7 @@ from relay_core.store.tokens import Principal
 from relay_core.store.views import git_states
 from relay_core.store.views.access import require_workspace
 from relay_core.store.workspaces import condition, git_acts, resume_at
+from relay_core.store.workspaces.blockers import Note, unmerged
 from relay_core.store.workspaces.condition import WorkspaceCondition
 from relay_core.store.workspaces.generation import generation, project_generation
 from relay_core.store.workspaces.git_acts import ResetRequest
@@ -35,14 +36,6 @@ from relay_core.store.workspaces.restore import refuse_unless_kept
 E = ExecutionProcess
 MOST_NAMED = 100
 """Most workspaces that a preview names one by one."""
-
-
-@dataclass(frozen=True)
-class Note:
-    """A reason against an act."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -241,7 +234,7 @@ def _killed(connection: Connection, ids: Sequence[UUID]) -> list[Note]:
 
 
 def _lost(connection: Connection, ids: Sequence[UUID]) -> list[Note]:
-    notes = []
+    notes = unmerged(connection, ids)
     if dirty := _in_state(connection, ids, GitState.DIRTY):
         notes.append(Note("uncommitted_changes", f"{', '.join(dirty)} had changes that are not committed"))
     if moved := _in_state(connection, ids, GitState.DIVERGED):

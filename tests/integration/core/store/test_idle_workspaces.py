@@ -7,15 +7,16 @@ import pytest
 from sqlalchemy import text
 
 from relay_core.domain import execution as machine
+from relay_core.domain.expiry import Hours
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import idle
+from relay_core.store.workspaces import expiry
 from relay_workers.maintenance import idle_workspaces
 from relay_workers.metrics import Metrics
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
 from tests.support.workspace_acts import ask, newest, node_acts, retried, started, steps, workspace
 
-DAY = 86400.0
+HOURS = Hours(stop=24)
 
 
 @pytest.fixture
@@ -66,6 +67,7 @@ def test_an_idle_workspace_is_stopped_and_the_event_says_by_whom(api: Api, worke
     events = api.get(f"/v1/workspaces/{made['workspace_id']}/events").json()["items"]
     [told] = [event["payload"] for event in events if event["kind"] == "workspace.state_requested"]
     assert told == {"state": "stopped", "by": "relay: it was idle"}
+    assert workspace(api, made)["stop_reason"] == "idle"
 
 
 def test_what_is_pinned_at_work_or_used_lately_goes_on(api: Api, worker: Worker) -> None:
@@ -87,10 +89,10 @@ def test_what_is_pinned_at_work_or_used_lately_goes_on(api: Api, worker: Worker)
 def test_one_that_gets_work_meanwhile_is_not_stopped(api: Api, worker: Worker) -> None:
     made = quiet(api, worker)
     with api.database.begin() as connection:
-        [found] = idle.idle(connection, DAY)
+        [found] = expiry.due(connection, HOURS)
     assert step(api, made).status_code == 202
     with api.database.begin() as connection:
-        assert not idle.stop(connection, found, DAY)
+        assert not expiry.carry_out(connection, found, HOURS)
 
 
 @pytest.mark.parametrize("carried_out", [True, False])
@@ -170,6 +172,7 @@ def test_one_that_a_person_stopped_stays_stopped(api: Api, worker: Worker, idle_
     assert step(api, made).status_code == 202
     assert node_acts(api) == []
     assert workspace(api, made)["state"] == "stopped"
+    assert workspace(api, made)["stop_reason"] == "client"
     server = api.post(f"/v1/workspaces/{made['workspace_id']}/dev-server")
     assert problem_of(server)[:2] == (409, "workspace_stopped")
 

@@ -13,6 +13,7 @@ from relay_api.schemas import (
     conversations,
     delegations,
     executions,
+    expiry,
     git_acts,
     git_states,
     images,
@@ -41,6 +42,7 @@ MODULES = (
     conversations,
     delegations,
     executions,
+    expiry,
     git_acts,
     images,
     merges,
@@ -82,5 +84,5 @@ def test_every_body_has_an_example():
     parts = {"Input", "RepoIn", "ExecutorIn", "EnvIn", "LimitsIn", "ProjectRepoIn", "DraftExecutor", "DraftRepo"}
     parts |= {"RepoDefaultsIn", "HealthChange", "RepoUseIn", "JobIn", "AttemptRepoIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
-    parts |= {"ScopeRuleIn", "FirstWorkspaceIn"}
+    parts |= {"ScopeRuleIn", "FirstWorkspaceIn", "IdleHoursIn"}
     assert bodies - parts <= EXAMPLES.keys()

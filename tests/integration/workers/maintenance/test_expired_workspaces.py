@@ -1,0 +1,111 @@
+"""A node keeps the work of an idle workspace in Postgres, and only then is the workspace deleted."""
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from relay_core.domain.expiry import Hours
+from relay_core.domain.vocabulary import RunReason
+from relay_core.store.tokens import Principal
+from relay_core.store.workspaces import by_hand, expiry, kept
+from relay_workers.maintenance.clocks import divergence_finder, make_expired_workspaces
+from relay_workers.maintenance.divergence_sweep import repair
+from tests.support.relay import git
+
+pytest_plugins = ["tests.support.worker_fixtures"]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
+
+DEVELOPER = Principal("someone", frozenset({"runs:write"}))
+
+
+def archived(node, hours: float = 100) -> UUID:
+    """A workspace with a commit, whose project deletes archived ones after an hour."""
+    workspace = node.submit(command="echo done >done.txt")
+    assert node.run(node.chain(workspace, RunReason.CODING_AGENT)["id"])["status"] == "completed"
+    with node.db.begin() as connection:
+        connection.execute(text("UPDATE projects SET idle_delete_hours = 1"))
+        connection.execute(text("UPDATE workspaces SET archived = true"))
+        ago = text(f"UPDATE workspaces SET updated_at = now() - interval '{hours} hours'")
+        connection.execute(ago)
+        connection.execute(text(f"UPDATE execution_processes SET completed_at = now() - interval '{hours} hours'"))
+    return workspace
+
+
+def clone(node, workspace: UUID) -> Path:
+    return node.context.settings.data_dir / "workspaces" / str(workspace) / "repos" / node.repo.name
+
+
+def remove(node) -> None:
+    """The node's sweep of deleted workspaces."""
+    for found in divergence_finder(node.context).find_all():
+        if found.kind == "deleted_workspace":
+            assert repair(found)
+
+
+def test_uncommitted_work_is_kept_before_anything_is_removed(node, tmp_path):
+    workspace = archived(node)
+    place = clone(node, workspace)
+    (place / "draft.txt").write_text("not committed\n")
+    make_expired_workspaces(node.context).sweep()
+    assert place.is_dir(), "the deletion is only marked"
+    assert node.kinds(workspace)[-3:] == ["workspace.work_kept", "workspace.expired", "workspace.deleted"]
+    remove(node)
+    assert not place.exists()
+    with node.db.connect() as connection:
+        [state] = kept.of_workspace(connection, workspace)
+        found = kept.bundle(connection, workspace, None)
+        [(name, patch)] = kept.patch(connection, workspace)
+    assert (state.dirty, name, state.bundle_bytes) == (True, node.repo.name, len(found.content))
+    assert b"+not committed" in patch
+    assert b"+done" in patch
+    (tmp_path / "bundle").write_bytes(found.content)
+    git("clone", "-q", str(node.repo), "again", cwd=tmp_path)
+    git("fetch", "-q", str(tmp_path / "bundle"), "+refs/heads/*:refs/kept/*", cwd=tmp_path / "again")
+    shown = git("show", f"{state.pinned_commit}:draft.txt", cwd=tmp_path / "again")
+    assert shown == "not committed"
+
+
+def test_a_clean_clone_is_kept_by_the_bundle_of_its_last_step(node):
+    workspace = archived(node)
+    make_expired_workspaces(node.context).sweep()
+    with node.db.connect() as connection:
+        [state] = kept.of_workspace(connection, workspace)
+        assert kept.bundle(connection, workspace, None).content
+        own = connection.scalar(text("SELECT bundle IS NULL FROM kept_states"))
+    assert (own, state.dirty) == (True, False)
+    assert state.bundle_bytes
+
+
+def test_work_that_cannot_be_kept_keeps_its_workspace(node):
+    workspace = archived(node)
+    hidden = clone(node, workspace) / "hidden"
+    hidden.mkdir()
+    git("init", "-q", cwd=hidden)
+    (hidden / "file").write_text("in a repository of its own\n")
+    make_expired_workspaces(node.context).sweep()
+    assert node.workspace(workspace)["deleted_at"] is None
+    assert node.kinds(workspace)[-1] == "workspace.expiry_held"
+    with node.db.connect() as connection:
+        told = expiry.of_workspace(connection, workspace, Hours(), DEVELOPER)
+    assert [one.code for one in told.blockers] == ["work_not_kept"]
+    assert "hidden" in told.blockers[0].message
+
+
+def test_work_that_begins_meanwhile_keeps_its_workspace(node, monkeypatch):
+    workspace = archived(node)
+    sweep = make_expired_workspaces(node.context)
+    record = node.context.git.after_state
+
+    def taken_out_of_the_archive(request):
+        state = record(request)
+        with node.db.begin() as connection:
+            by_hand.change(connection, workspace, {"archived": False}, DEVELOPER)
+        return state
+
+    monkeypatch.setattr(node.context.git, "after_state", taken_out_of_the_archive)
+    sweep.sweep()
+    assert node.workspace(workspace)["deleted_at"] is None
+    with node.db.connect() as connection:
+        assert kept.of_workspace(connection, workspace) == []
