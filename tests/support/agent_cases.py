@@ -1,5 +1,6 @@
 """What every coding agent has to show with its real program: a test module subclasses `AgentCases` for each."""
 
+import os
 from collections.abc import Mapping
 from typing import ClassVar
 from uuid import uuid4
@@ -8,7 +9,9 @@ import pytest
 
 from relay_core.domain.agents.conversation import Entry, EntryKind, ToolStatus
 from relay_core.domain.vocabulary import Reason
+from relay_workers.agents.line_logs import line_logs
 from relay_workers.agents.port import TurnRequest
+from relay_workers.host_files.torn_line import cut_torn_lines
 from tests.support.executor_fixtures import UID, AgentBox, Turn
 from tests.support.model_server.in_container import requests_of
 
@@ -123,3 +126,24 @@ class AgentCases:
         assert ended.verdict.reason is Reason.EXIT_CODE
         missing = self.turn(box, repo, "x", command="/opt/none/agent")
         assert (missing.exit_code, missing.verdict.reason) == (127, Reason.EXIT_CODE)
+
+
+class LineLogCases:
+    """Of an agent that keeps its conversations as lines of JSON (`relay_workers.agents.line_logs`), beside `AgentCases`."""
+
+    executor: ClassVar[str]
+
+    def test_it_goes_on_after_a_torn_last_line_was_set_aside(self, box, repo):
+        turn = {"model": "scripted"}
+        first = box.run(self.executor, TurnRequest("Remember this", **turn), repo)
+        session = first.reader.agent_session_id
+        assert first.verdict.success, first.stderr
+        [pattern] = line_logs(self.executor, session)
+        [file] = (box.root / "home").glob("/".join(pattern))
+        whole = file.read_bytes()
+        with file.open("ab") as log:
+            log.write(b'{"type":"user","message":{"role":"us')
+        [torn] = cut_torn_lines(box.root, ["home"], pattern, UID if os.geteuid() == 0 else None)
+        assert (torn.offset, torn.line, file.read_bytes()) == (len(whole), whole.count(b"\n") + 1, whole)
+        again = box.run(self.executor, TurnRequest("And now?", resume_session_id=session, **turn), repo)
+        assert (again.verdict.success, again.reader.summary) == (True, "DONE history=2 result=none"), again.stderr

@@ -6,10 +6,15 @@ _CLAUDE = (".claude", "projects", "*", "{id}.jsonl")
 _PATTERNS: Mapping[str, Sequence[tuple[str, ...]]] = {
     "claude-code": (_CLAUDE,),
     "acp": (_CLAUDE,),  # the adapter of Claude Code; other agents that speak the protocol have files of their own
+    "gemini": ((".gemini", "tmp", "*", "chats", "session-*-{short}.jsonl"),),
     "codex": ((".codex", "sessions", "*", "*", "*", "rollout-*-{id}.jsonl"),),
     "qwen": ((".qwen", "projects", "*", "chats", "{id}.jsonl"),),
 }
-"""Names of directories and, last, of the file; `*` stands for any text, `{id}` for the id of the conversation."""
+"""Names of directories and, last, of the file.
+
+`*` stands for any text, `{id}` for the id of the conversation, `{short}` for its first `_SHORT` characters.
+"""
+_SHORT = 8
 
 
 def line_logs(executor: str, conversation: str) -> list[tuple[str, ...]]:
@@ -21,4 +26,5 @@ def line_logs(executor: str, conversation: str) -> list[tuple[str, ...]]:
     """
     if not conversation.replace("-", "").replace("_", "").isalnum():
         return []  # it could be a pattern, or a path
-    return [tuple(part.format(id=conversation) for part in pattern) for pattern in _PATTERNS.get(executor, ())]
+    names = {"id": conversation, "short": conversation[:_SHORT]}
+    return [tuple(part.format(**names) for part in pattern) for pattern in _PATTERNS.get(executor, ())]

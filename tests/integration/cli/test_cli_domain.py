@@ -122,3 +122,19 @@ def test_hours_of_idle_workspaces_are_set_and_told(api: Api, relay: Relay):
     assert json.loads(relay("workspace", "list", "--archived", "--json").stdout) == []
     assert len(json.loads(relay("workspace", "list", "--not-archived", "--json").stdout)) == 1
     assert json.loads(relay("workspace", "kept", workspace, "--json").stdout) == {"items": []}
+
+
+def test_an_attempt_starts_from_another_workspace_and_a_project_with_its_first_one(api: Api, relay: Relay):
+    made = relay("project", "create", "mall", "--repo", URL, "--first", "Mend it", "--command", "cat", "--json")
+    assert json.loads(made.stdout)["first_workspace"]["state"] == "waiting"
+    assert re.search(r"^first workspace +waits for the project$", relay("project", "show", "mall").stdout, re.MULTILINE)
+    assert "give --first" in str(relay("project", "create", "x", "--command", "cat", code=2).exception)
+    source = api.run()["workspace_id"]
+    task = api.get(f"/v1/workspaces/{source}").json()["task"]["id"]
+    refused = relay("task", "start", task[:8], "--command", "cat", "--from", source[:8], code=2).exception
+    assert refused.code == "no_after_state"
+    assert "attempt " in relay("task", "start", task[:8], "--command", "cat", "--fresh").stderr
+    assert "either --from or --fresh" in str(
+        relay("task", "start", task, "--from", source, "--fresh", code=2).exception
+    )
+    assert "give both" in str(relay("task", "start", task, "--after", source, code=2).exception)

@@ -15,6 +15,7 @@ from relay_stack.images.own_images import BASE_TAG
 from relay_workers.agents import programs
 from relay_workers.agents.port import TurnRequest
 from relay_workers.host_files.safe_dir import SafeDir
+from tests.support.agent_cases import LineLogCases
 from tests.support.executor_fixtures import UID, AgentBox, agent_box
 from tests.support.model_server.in_container import requests_of
 from tests.support.pictures import png
@@ -216,3 +217,7 @@ def test_it_goes_on_at_an_earlier_message(box, repo):
     back = turn(box, repo, "And again", resume_session_id=session, resume_message_id=first.reader.agent_message_id)
     assert back.verdict.success, back.stderr
     assert back.reader.summary == "DONE history=2 result=none", "the second turn is forgotten"
+
+
+class TestConversationFile(LineLogCases):
+    executor = "claude-code"

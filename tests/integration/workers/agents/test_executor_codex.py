@@ -10,7 +10,7 @@ import pytest
 from relay_core.domain.agents.conversation import EntryKind
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.shared.command_line import FLUSH_NODE_OUTPUT
-from tests.support.agent_cases import AgentCases, entries_of
+from tests.support.agent_cases import AgentCases, LineLogCases, entries_of
 from tests.support.executor_fixtures import AgentBox, agent_box
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -23,7 +23,7 @@ def box(services_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield box
 
 
-class TestCodex(AgentCases):
+class TestCodex(AgentCases, LineLogCases):
     executor = "codex"
     unknown_session = str(uuid4())
     usage: ClassVar = {"input_tokens": 22, "output_tokens": 14}

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from relay_core.domain.agents.conversation import EntryKind
-from tests.support.agent_cases import AgentCases, entries_of
+from tests.support.agent_cases import AgentCases, LineLogCases, entries_of
 from tests.support.executor_fixtures import AgentBox, agent_box
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -22,7 +22,7 @@ def box(services_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield box
 
 
-class TestQwen(AgentCases):
+class TestQwen(AgentCases, LineLogCases):
     executor = "qwen"
     unknown_session = str(uuid4())
     usage: ClassVar = {"input_tokens": 22, "output_tokens": 14}

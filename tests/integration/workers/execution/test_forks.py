@@ -12,6 +12,8 @@ from sqlalchemy import select, update
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
+from relay_core.store.delegations import delegations, scopes
+from relay_core.store.delegations.delegations import NewDelegation, RuleInput
 from relay_core.store.executions.retry import retry_workspace
 from relay_core.store.schema.tables import Event, Task, Workspace, WorkspaceRepo
 from relay_core.store.workspaces import diffs, fork
@@ -150,6 +152,32 @@ def test_two_forks_at_once_do_not_know_of_each_other(node: Node) -> None:
     assert len({git(clone_of(node, each), "symbolic-ref", "HEAD") for each in made}) == 2
     (clone_of(node, made[0]) / "mine").write_text("changed\n")
     assert (clone_of(node, made[1]) / "mine").read_text() == "mine\n"
+
+
+def test_the_child_of_a_delegation_starts_from_its_parents_work_and_writes_its_part(node: Node) -> None:
+    parent = worked(node)
+    child = forked(node, parent, "mkdir src && echo child >src/file")
+    with node.db.begin() as connection:
+        delegations.set_scope(connection, parent, [RuleInput()], [], ME)
+        wanted = NewDelegation(parent, child, "part", [RuleInput(path="src")], 600)
+        made = delegations.delegate(connection, wanted, ME, node.context.settings.presence)["id"]
+    prepared(node, child)
+    turn = node.run(node.due(child)["id"])
+    assert turn["status"] == "completed", turn["error_reason"]
+    assert "execution.write_refused" not in node.kinds(child), "the parent's work is none of the child's"
+    clone = clone_of(node, child)
+    assert (git(clone, "status", "--porcelain"), git(clone, "show", "HEAD:src/file")) == ("", "child")
+    work = git(clone, "rev-parse", "HEAD")
+
+    with node.db.begin() as connection:
+        delete_workspaces(connection, [child], "someone")
+    node.run(node.add(parent, "true"))
+    with node.db.connect() as connection:
+        lease = delegations.get(connection, made, ME)
+        assert (lease["state"], lease["reclaim_reason"]) == ("reclaimed", "child_missing")
+        assert not scopes.effective(connection, parent).restricted, "the parent may write it again"
+    store = node.context.settings.data_dir / "stores" / str(child) / f"{node.repo.name}.git"
+    assert git(store, "show", f"{work}:src/file") == "child", "and what the child did is there"
 
 
 def test_a_secret_of_the_source_stays_masked_in_its_forks(node: Node) -> None:

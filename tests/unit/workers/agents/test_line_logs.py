@@ -10,6 +10,7 @@ ID = "0b6f0c5e-7a51-4ab5-9d0c-2f3d8c1b2a10"
 def test_the_file_is_named_by_the_conversation() -> None:
     assert line_logs("claude-code", ID) == [(".claude", "projects", "*", f"{ID}.jsonl")]
     assert line_logs("codex", ID)[0][-1] == f"rollout-*-{ID}.jsonl"
+    assert line_logs("gemini", ID)[0][-1] == f"session-*-{ID[:8]}.jsonl"
     assert line_logs("aider", ID) == line_logs("shell", ID) == []
 
 
