@@ -35,6 +35,7 @@ from relay_api.routes import (
     images,
     logs,
     merges,
+    migrations,
     mirrors,
     nodes,
     previews,
@@ -66,6 +67,7 @@ from relay_core.store.database import make_database
 from relay_core.store.logs.log_store import LogStore
 from relay_core.store.schema.revision import check_schema
 from relay_core.store.transaction import Database
+from relay_core.store.transfer.codec import MOST_BYTES
 
 ROUTERS = (
     runs.router,
@@ -94,6 +96,7 @@ ROUTERS = (
     images.router,
     tags.router,
     scratch.router,
+    migrations.router,
     admin.router,
     nodes.router,
     run_limits.router,
@@ -185,7 +188,8 @@ def _connect(settings: Settings, metrics: Metrics) -> Services:
 
 def _larger_bodies(settings: Settings) -> dict[tuple[str, str], int]:
     """Return the largest body in bytes of each method and path that take larger ones: base64 has 4 bytes for 3."""
-    return {("POST", "/v1/images"): max(settings.api_max_body_bytes, settings.image_max_bytes * 4 // 3 + 4096)}
+    most = {"/v1/images": settings.image_max_bytes, "/v1/migrations/parts": MOST_BYTES}
+    return {("POST", path): max(settings.api_max_body_bytes, size * 4 // 3 + 4096) for path, size in most.items()}
 
 
 def _host_names(settings: Settings) -> list[str]:

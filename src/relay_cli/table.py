@@ -110,6 +110,12 @@ ENTRIES = (
     ),
     Entry("merge", f"{_AT}merges:merge", "Merges: work of workspaces that gets into the target branch.", _WORKSPACES),
     Entry(
+        "migrate",
+        f"{_AT}migrate:migrate",
+        "Copy projects, tasks, workspaces and pull requests to another Relay, each once.",
+        _WORKSPACES,
+    ),
+    Entry(
         "project",
         f"{_AT}projects:project",
         "Projects: repositories that belong together, and their settings.",

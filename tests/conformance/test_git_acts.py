@@ -2,12 +2,13 @@
 
 from pathlib import Path
 from threading import Event
+from uuid import uuid4
 
 import pytest
 
 from relay_core.domain.errors import StepFailed
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.act_requests import Pushed
+from relay_workers.git.act_requests import Pushed, RestoreRequest
 from tests.support.git_bench import BRANCH, Workspace, merge_request, push_request, reset_request, write
 
 pytest_plugins = ["tests.support.git_port"]
@@ -164,3 +165,19 @@ def test_a_conflict_makes_no_commit(port, workspace, verb):
 def test_a_merge_that_would_change_nothing_makes_no_commit(port, workspace):
     assert workspace.service.merge(merge_request(workspace, workspace.commit)).commit is None
     assert not workspace.service.contains(workspace.id, "repo", port.head, workspace.commit)
+
+
+def test_a_clone_is_restored_to_a_recorded_commit_and_to_no_unknown_one(port, workspace):
+    fresh = port.bench.clone(port.url)
+    pushed_to(port, workspace)
+    again = port.bench.clone(port.url)
+
+    def restored(made: Workspace, commit: str) -> str:
+        return made.service.restore(RestoreRequest(made.id, reset_request(made, commit), None, uuid4()))
+
+    assert restored(again, workspace.commit) == workspace.commit == restored(again, workspace.commit)
+    assert (again.clone / "README").read_text() == "changed\n"
+    assert again.service.heads(again.dir, [again.name])[again.name].commit == workspace.commit
+    with pytest.raises(StepFailed, match="neither the bundle nor the remote has") as caught:
+        restored(fresh, "1" * 40)
+    assert caught.value.reason == Reason.CLONE_FAILED

@@ -32,7 +32,7 @@ def upload_image(body: ImageIn, services: ServicesDep, principal: Writer, creati
     Bytes that you have uploaded before give the image that has them. An image that belongs to no task is deleted after
     a day (`RELAY_IMAGE_UNUSED_HOURS`).
     """
-    data = _decoded(body.data)
+    data = decoded(body.data)
     settings = services.settings
     facts = uploaded_images.read(data, settings.image_max_bytes, settings.image_max_pixels)
 
@@ -111,7 +111,12 @@ def delete_task_image(task_id: TaskId, image_id: ImageId, services: ServicesDep,
         images.unlink(connection, task_id, image_id, principal)
 
 
-def _decoded(text: str) -> bytes:
+def decoded(text: str) -> bytes:
+    """Return the bytes of a text in base64.
+
+    Raises:
+        InvalidInput: it is none; the field is `data`.
+    """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

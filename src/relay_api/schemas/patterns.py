@@ -19,6 +19,9 @@ CURSOR = r"^[0-9]{1,18}$"
 GLOBAL_CURSOR = r"^([0-9]{1,18}-)?[0-9]{1,18}$"
 """A position; or two numbers, the second of which is an event's id: a cursor of an earlier version."""
 COMMIT = r"^[0-9a-f]{7,40}$"
+FULL_COMMIT = r"^[0-9a-f]{40}([0-9a-f]{24})?$"
+SHA256 = r"^[0-9a-f]{64}$"
+PART = r"^[0-9]{1,18}-[0-9]{1,18}-[0-9]{1,18}$"
 NOW = "now"
 DELEGATION_NAME = r"^([^./\u0000][^/\u0000]*|\.[^./\u0000][^/\u0000]*|\.\.[^/\u0000]+)$"
 WEB_URL = r"^https?://[^\s\u0000]+$"
@@ -40,6 +43,9 @@ WORDS = {
     PAGE: "must be the `next_cursor` of an answer",
     CURSOR: _LAST_ID,
     DELEGATION_NAME: "must not be `.` or `..`, and must have no slash and no NUL",
+    FULL_COMMIT: "must be the whole id of a commit: 40 or 64 digits and letters a to f",
+    SHA256: "must be a SHA-256 in hex: 64 digits and letters a to f",
+    PART: "must be the `next_cursor` of the part before",
     COMMIT: "must be the id of a commit, or its first 7 characters or more: digits and the letters a to f",
     GLOBAL_CURSOR: _LAST_ID,
     GLOBAL_START: f"must be `{NOW}`, `0`, or a cursor: `next_after` of an answer, or the id of an event in a stream",

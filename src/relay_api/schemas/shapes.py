@@ -182,7 +182,9 @@ class EventPayload(Shape):
     omitted: list[dict[str, str]] | None = Field(
         None, description="Of `execution.evidence_problem`: changed paths without content, as `path` and `why`."
     )
-    count: int | None = Field(None, description="Of `execution.leftovers_ended`: killed processes.")
+    count: int | None = Field(
+        None, description="Of `execution.leftovers_ended`: killed processes; of `workspace.imported`: executions."
+    )
     names: list[str] | None = Field(None, description="Of `execution.leftovers_ended`: names of the processes.")
     files: int | list[str] | None = Field(
         None, description="Of `execution.files_given_back`: their number; of `execution.locks_removed`: their paths."
@@ -224,6 +226,8 @@ class EventPayload(Shape):
         None, description="Of `workspace.expiry_held`: why the work of the repository cannot be kept."
     )
     paths: list[str] | None = Field(None, description="Of `execution.write_refused`: the first 20.")
+    origin_id: UUID | None = Field(None, description="Of `workspace.imported`: the Relay that it came from.")
+    source_id: UUID | None = Field(None, description="Of `workspace.imported`: its id there.")
     delegation_id: UUID | None = Field(None, description="Of events of delegations, and so are the next fields.")
     parent_workspace_id: UUID | None = Field(None, description="Of events of delegations: who has leased.")
     child_workspace_id: UUID | None = Field(None, description="Of events of delegations: who holds the lease.")
@@ -296,3 +300,18 @@ class EventPayload(Shape):
     )
     fields: list[str] | None = Field(None, description="Of `….changed` of a project, task or workspace.")
     repo_id: UUID | None = Field(None, description="Of `project.changed`: the repository in the project.")
+
+
+class MovedEntity(Shape):
+    """An entity for another Relay, with the ids of this one: the fields of an import, by kind of entity."""
+
+    name: str | None = Field(None, description="Of a project.")
+    repos: list[dict[str, Any]] | None = Field(None, description="Of a project: its repositories.")
+    project_id: UUID | None = Field(None, description="Of a task: its project in this Relay.")
+    title: str | None = Field(None, description="Of a task.")
+    image_ids: list[UUID] | None = Field(None, description="Of a task: its images in this Relay.")
+    task_id: UUID | None = Field(None, description="Of a workspace: its task in this Relay.")
+    executions: int | None = Field(None, description="Of a workspace: how many it has.")
+    event_seq: int | None = Field(None, description="Of a workspace: the cursor of its newest event.")
+    workspace_id: UUID | None = Field(None, description="Of a pull request: its workspace in this Relay.")
+    pr_url: str | None = Field(None, description="Of a pull request.")

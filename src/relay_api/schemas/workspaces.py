@@ -77,7 +77,9 @@ class WorkspaceChange(Input):
     )
     pinned: bool | None = Field(None, description="A pinned workspace is never removed by itself. Null: it stays.")
     archived: bool | None = Field(
-        None, description="An archived workspace takes no step but archive scripts. Null: it stays."
+        None,
+        description="An archived workspace takes no step but archive scripts. False for the first time clones one "
+        "that was imported from another Relay. Null: it stays.",
     )
 
 

@@ -126,6 +126,11 @@ def plan_run(
     return Action(CloneStep(), _nest(groups))
 
 
+def plan_return(repos: Sequence[RepoScripts]) -> Action:
+    """Return the chain that makes an imported workspace usable: clone → setup scripts."""
+    return plan_run(repos, ExecutorChoice(""), "")
+
+
 def plan_follow_up(repos: Sequence[RepoScripts], turn: AgentStep) -> Action:
     """Return the chain of a follow-up: the turn → cleanup scripts."""
     return Action(turn, _nest(_cleanups(repos)))

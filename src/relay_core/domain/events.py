@@ -71,6 +71,11 @@ class EventKind(StrEnum):
 
     Payload: `from_workspace_id`, `node_id`, `states` (one object for each repository, with the commit).
     """
+    WORKSPACE_IMPORTED = "workspace.imported"
+    """The workspace came from another Relay; the events before it are of there.
+
+    Payload: `origin_id`, `source_id`, `count` (of executions), `by`.
+    """
     WORKSPACE_CHANGED = "workspace.changed"
     """Name, working directory, pin or archive of the workspace were changed. Payload: `fields`, `by`."""
     WORKSPACE_STATE_REQUESTED = "workspace.state_requested"

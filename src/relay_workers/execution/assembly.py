@@ -17,6 +17,7 @@ from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.evidence import EvidenceCollector
 from relay_workers.execution.git_acts import GitActs
 from relay_workers.execution.git_watch import GitWatch
+from relay_workers.execution.imported_states import ImportedStates
 from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import Outcome
@@ -137,6 +138,7 @@ def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -
             JobFiles(settings, context.database, context.git, containers),
             Images(settings, containers, context.tool),
             CopiedFiles(settings),
+            ImportedStates(context.git, context.database),
         ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),
         context.leases,

@@ -21,6 +21,7 @@ from relay_core.store.outage import is_away
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
 from relay_workers.containers.port import EngineUnavailable, ImageInfo
 from relay_workers.execution.copied_files import CopiedFiles
+from relay_workers.execution.imported_states import ImportedStates
 from relay_workers.execution.job_files import JobFiles
 from relay_workers.execution.mirrors import MirrorFetches
 from relay_workers.execution.outcome import (
@@ -58,6 +59,7 @@ class Choice:
     job_files: JobFiles
     images: Images
     copied_files: CopiedFiles
+    imported: ImportedStates
 
 
 class WorkspacePreparation:
@@ -66,7 +68,8 @@ class WorkspacePreparation:
     Args:
         workspaces: rows and directories of workspaces.
         git: makes the clones.
-        choice: fetches the remotes; completes the run from job files; pulls and checks its image; copies files.
+        choice: fetches the remotes; completes the run from job files; pulls and checks its image; copies files; brings
+            clones of an imported workspace to their states.
         containers: makes the containers.
         leases: confirm that this worker owns the execution, before files or containers are removed.
         open_log: opens the execution's log.
@@ -84,7 +87,7 @@ class WorkspacePreparation:
         self._workspaces = workspaces
         self._git = git
         self._mirrors, self._job_files, self._images = choice.mirrors, choice.job_files, choice.images
-        self._copied_files = choice.copied_files
+        self._copied_files, self._imported = choice.copied_files, choice.imported
         self._containers = containers
         self._leases = leases
         self._open_log = open_log
@@ -128,6 +131,7 @@ class WorkspacePreparation:
         _make_directories(plan)
         kept = self._kept_clones(plan)
         clones, container_id = self._clone_and_start(claimed, plan, remotes, control, log)
+        clones = self._imported.bring_back(claimed, plan, clones, kept, control, log)
         copied = {repo.repo_id: self._copied_files.copy(repo, plan.directory, plan.uid, log) for repo in row.repos}
         log.say(f"workspace is ready on branch {row.branch}")
         workspace = PreparedWorkspace(
@@ -211,7 +215,7 @@ class WorkspacePreparation:
         check_wanted(control)
         log.say(f"cloning {repo.url}")
         branch, on_progress = repo.target_branch, partial(tell, repo.url)
-        request = FetchRequest(row.project_id, repo.url, branch, log.write, control.stop, repo.ref, on_progress)
+        request = FetchRequest(row.project_id, repo.url, branch, log.write, control.stop, _ref(repo), on_progress)
         return self._mirrors.fetch(request)
 
     def _clone(
@@ -237,7 +241,7 @@ class WorkspacePreparation:
                 gid=gid,
                 on_output=log.write,
                 cancelled=control.stop,
-                ref=repo.ref,
+                ref=_ref(repo),
                 remote=remote,
                 start=_start(plan.row, repo),
             )
@@ -248,6 +252,11 @@ def _start(row: WorkspaceRow, repo: WorkspaceRepoRow) -> RecordedStart | None:
     if row.forked_from is None or repo.start_commit is None or repo.start_store is None:
         return None
     return RecordedStart(row.forked_from, repo.start_store, repo.start_commit, repo.start_base_commit or "")
+
+
+def _ref(repo: WorkspaceRepoRow) -> str | None:
+    """Return the ref from which a clone starts; that of an imported workspace starts where it started before."""
+    return repo.ref if repo.restore_commit is None else repo.base_commit
 
 
 def check_wanted(control: ExecutionControl) -> None:
@@ -292,7 +301,9 @@ def _records(
         CloneRecord(
             repo.repo_id,
             str(clone.mirror_path),
-            (repo.base_commit if repo.name in kept else None) or clone.base_commit or clone.head_commit,
+            (repo.base_commit if repo.name in kept or repo.restore_commit else None)
+            or clone.base_commit
+            or clone.head_commit,
             clone.target_branch,
             copied.get(repo.repo_id, ()),
         )

@@ -85,6 +85,19 @@ class ResetRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """Request to bring a new clone to a state that another node recorded."""
+
+    workspace_id: UUID
+    reset: ResetRequest
+    """The clone, and the full id of the recorded commit; `store_of` is not looked at."""
+    bundle: bytes | None
+    """Git bundle of the commits from the base commit, which the mirror has, to the recorded one; None: no bundle."""
+    pin: UUID
+    """Names the ref that keeps the commit in the store."""
+
+
+@dataclass(frozen=True, slots=True)
 class MergeRequest:
     """Request to merge two commits, or to replay the commits of one on top of the other, outside of any clone."""
 

@@ -11,11 +11,12 @@ from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_workers.containers.tool import ToolRunner
-from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest, RestoreRequest
 from relay_workers.git.host.committed_files import files_in_commit
 from relay_workers.git.host.fetch import Fetcher
 from relay_workers.git.host.mirror import Mirrors
 from relay_workers.git.host.push import Pusher
+from relay_workers.git.host.recorded import take_recorded
 from relay_workers.git.host.store import Store
 from relay_workers.git.port import (
     AfterState,
@@ -110,6 +111,11 @@ class GitService:
     def reset(self, request: ResetRequest) -> str:
         """Reset a clone to a commit; see `Git.reset`."""
         return self._resetter.reset(request)
+
+    def restore(self, request: RestoreRequest) -> str:
+        """Bring a new clone to a recorded commit; see `Git.restore`."""
+        take_recorded(self._settings, request)
+        return self._resetter.reset(replace(request.reset, store_of=request.workspace_id))
 
     def merge(self, request: MergeRequest) -> Merged:
         """Merge two commits as a new commit of the store; see `Git.merge`."""

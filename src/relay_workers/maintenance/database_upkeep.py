@@ -13,6 +13,7 @@ from relay_core.store.nodes import gone
 from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.shared import images
 from relay_core.store.transaction import Database
+from relay_core.store.transfer import parts
 from relay_workers.maintenance import idle_workspaces
 from relay_workers.metrics import Metrics
 
@@ -40,6 +41,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     global_events.give_positions(database)  # so that a first reader does not wait for those of months
     _forget_incarnations(database)
     _forget_images(database, settings.image_unused_hours)
+    _forget_parts(database)
     idle_workspaces.sweep(database, settings, metrics)
     _give_up(database, settings.node_gone_days * DAY_SECONDS)
     with database.begin() as connection:
@@ -76,6 +78,13 @@ def _forget_images(database: Database, hours: float) -> None:
         forgotten = images.forget_unused(connection, hours) if due else 0
     if forgotten:
         log.info("deleted images that belong to no task", images=forgotten)
+
+
+def _forget_parts(database: Database) -> None:
+    with database.begin() as connection:
+        forgotten = parts.forget_old(connection) if take_turn(connection, "transfer_parts", FORGET_SECONDS) else 0
+    if forgotten:
+        log.info("deleted parts of workspaces that no import has taken", parts=forgotten)
 
 
 def _give_up(database: Database, silent_seconds: float) -> None:

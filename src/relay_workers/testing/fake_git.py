@@ -17,7 +17,7 @@ from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.git.branch_name import is_valid_branch, is_valid_repo_name
 from relay_core.domain.git.url import RemotePolicy, parse_git_url
 from relay_core.domain.vocabulary import Reason
-from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest
+from relay_workers.git.act_requests import Merged, MergeRequest, Pushed, PushRequest, ResetRequest, RestoreRequest
 from relay_workers.git.host.push import moved
 from relay_workers.git.port import (
     AfterState,
@@ -132,6 +132,10 @@ class FakeGit:
     def reset(self, request: ResetRequest) -> str:
         """Reset a clone to a commit (`Git.reset`)."""
         return self._serve("reset", lambda: self._reset(request))
+
+    def restore(self, request: RestoreRequest) -> str:
+        """Reset a clone to a commit, which any repository of the fake knows (`Git.restore`)."""
+        return self._serve("restore", lambda: self._restore(request))
 
     def merge(self, request: MergeRequest) -> Merged:
         """Merge two commits (`Git.merge`); the new commit has one parent, the target."""
@@ -303,6 +307,11 @@ class FakeGit:
             message = f"repos/{request.name} cannot be reset: it has no commit {request.commit}"
             raise StepFailed(Reason.RESET_FAILED, message)
         return found[0]
+
+    def _restore(self, request: RestoreRequest) -> str:
+        if request.reset.commit not in self._commits:
+            raise StepFailed(Reason.CLONE_FAILED, f"neither the bundle nor the remote has {request.reset.commit}")
+        return self._reset(request.reset)
 
     def _reset(self, request: ResetRequest) -> str:
         commit = self._resolve(request)

@@ -9,6 +9,7 @@ from relay_api.schemas.examples.executions import EXECUTIONS
 from relay_api.schemas.examples.expiry import EXPIRY
 from relay_api.schemas.examples.git_states import GIT_STATES
 from relay_api.schemas.examples.merges import MERGES
+from relay_api.schemas.examples.migrations import MIGRATIONS
 from relay_api.schemas.examples.quarantine import QUARANTINE
 from relay_api.schemas.examples.records import RECORDS
 from relay_api.schemas.examples.runs import RUNS
@@ -22,6 +23,7 @@ EXAMPLES: dict[str, Any] = {
     **RECORDS,
     **WORKSPACES,
     **MERGES,
+    **MIGRATIONS,
     **ADMINISTRATION,
     **SHARED,
     **GIT_STATES,

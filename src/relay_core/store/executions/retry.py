@@ -121,7 +121,8 @@ def retry_workspace(connection: Connection, workspace_id: UUID, by: str, *, run_
         message = f"the workspace is {workspace.state}; only one that failed can be prepared again"
         raise Conflict(message, code="workspace_not_failed")
     row = ExecutionRow.from_row(last)
-    prepared = connection.scalar(select(func.count()).where(of_it, E.status == Status.COMPLETED))
+    here = E.fence > 0  # an imported clone completed in another Relay
+    prepared = connection.scalar(select(func.count()).where(of_it, here, E.status == Status.COMPLETED))
     action = Action(row.action.step) if prepared else row.action
     values: dict[str, Any] = {"state": WorkspaceState.STARTING, "error_reason": None, "requested_state": None}
     if not prepared:

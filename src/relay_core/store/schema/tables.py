@@ -28,6 +28,7 @@ from relay_core.store.schema.project_tables import Project, ProjectRepo, Project
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
 from relay_core.store.schema.shared_tables import Scratch, Tag
+from relay_core.store.schema.transfer_tables import ImportedEntity, Installation, MigrationState, TransferPart
 from relay_core.store.schema.workspace_tables import (
     GivenSecret,
     KeptState,
@@ -50,12 +51,15 @@ __all__ = [
     "GivenSecret",
     "IdempotencyKey",
     "Image",
+    "ImportedEntity",
     "Incarnation",
+    "Installation",
     "KeptState",
     "Lane",
     "LogChunk",
     "LogStream",
     "Merge",
+    "MigrationState",
     "Mirror",
     "NodeAttachment",
     "NodePool",
@@ -78,6 +82,7 @@ __all__ = [
     "Task",
     "TaskImage",
     "Token",
+    "TransferPart",
     "Workspace",
     "WorkspaceEnvironment",
     "WorkspaceRepo",

@@ -75,6 +75,8 @@ class Workspace(Base):
 
     While it is set, no execution that may change the workspace is accepted or claimed.
     """
+    imported_from: Mapped[UUID | None]
+    """Id of the Relay from which it was imported; null: it was made here."""
 
     quarantine: Mapped[str | None]
     """The state of the kept files of a deleted workspace; null: it is not deleted, or its files are not (or not yet,
@@ -204,6 +206,8 @@ class WorkspaceRepo(Base):
     """Paths of the files that it got so; Relay commits none of them."""
     base_commit: Mapped[str | None]
     """Commit at which the workspace's branch started; diffs of the workspace begin here."""
+    restore_commit: Mapped[str | None]
+    """Of an imported workspace: the commit to which its clone is brought here; null: the clone starts afresh."""
     mirror_path: Mapped[str | None]
     start_commit: Mapped[str | None]
     """The recorded state of the workspace `forked_from` from which the branch starts; null: it starts from the remote.

@@ -14,7 +14,7 @@ from relay_core.domain.working_dir import check_agent_dir
 from relay_core.store import events
 from relay_core.store.schema.tables import ExecutionProcess, Workspace
 from relay_core.store.tokens import Principal
-from relay_core.store.workspaces import condition, lane
+from relay_core.store.workspaces import condition, imported, lane
 from relay_core.store.workspaces.add_step import queue_step, repo_scripts
 from relay_core.store.workspaces.dev_servers import kill_dev_servers
 
@@ -28,6 +28,8 @@ def change(connection: Connection, workspace_id: UUID, patch: Mapping[str, Any],
 
     To archive it also asks its dev servers to end and queues the archive scripts of its repos, one after another. They
     are left out if a client stopped it; one that was stopped because it was idle is started for them.
+
+    To take an imported one out of the archive for the first time queues its clone.
 
     Args:
         connection: one transaction of `Database`; the message of the first archive script is sent after its commit.
@@ -58,6 +60,8 @@ def change(connection: Connection, workspace_id: UUID, patch: Mapping[str, Any],
     connection.execute(update(Workspace).where(Workspace.id == workspace_id).values(**values))
     payload = {"fields": sorted(values), "by": principal.owner}
     events.append(connection, workspace_id, EventKind.WORKSPACE_CHANGED, payload)
+    if values.get("archived") is False:
+        imported.bring_back(connection, workspace_id, principal)
     if values.get("archived"):
         kill_dev_servers(connection, workspace_id, principal.owner)
         idle = found.idle_stopped and found.stopped

@@ -1,7 +1,7 @@
 """A workspace as a worker needs it: its row, repos, environment, secrets and executor as one value."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +47,11 @@ class WorkspaceRepoRow:
     start_base_commit: str | None = None
     start_store: str | None = None
     """Name of the clone in that workspace."""
+    restore_commit: str | None = None
+    """Of an imported workspace: the commit to which its new clone is brought; None: it starts afresh."""
+
+
+_OF_REPO: list[Any] = [getattr(WorkspaceRepo, one.name) for one in fields(WorkspaceRepoRow)]
 
 
 @dataclass(frozen=True)
@@ -142,22 +147,7 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
     """Return a workspace that exists, with everything that a worker needs to run a step in it."""
     row = connection.execute(_WITH_WHAT_IT_HAS, {"workspace_id": workspace_id}).mappings().one()
     repos = connection.execute(
-        select(
-            WorkspaceRepo.repo_id,
-            WorkspaceRepo.name,
-            WorkspaceRepo.url,
-            WorkspaceRepo.target_branch,
-            WorkspaceRepo.ref,
-            WorkspaceRepo.base_commit,
-            WorkspaceRepo.mirror_path,
-            WorkspaceRepo.copy_files,
-            WorkspaceRepo.copied_files,
-            WorkspaceRepo.start_commit,
-            WorkspaceRepo.start_base_commit,
-            WorkspaceRepo.start_store,
-        )
-        .where(WorkspaceRepo.workspace_id == workspace_id)
-        .order_by(WorkspaceRepo.position)
+        select(*_OF_REPO).where(WorkspaceRepo.workspace_id == workspace_id).order_by(WorkspaceRepo.position)
     )
     env = _environment(connection, workspace_id) if row["has_environment"] else []
     given = secrets.given(connection, workspace_id) if row["was_given"] else []

@@ -18,6 +18,7 @@ from relay_api.schemas import (
     git_states,
     images,
     merges,
+    migrations,
     mirrors,
     nodes,
     previews,
@@ -46,6 +47,7 @@ MODULES = (
     git_acts,
     images,
     merges,
+    migrations,
     git_states,
     mirrors,
     previews,
@@ -85,4 +87,5 @@ def test_every_body_has_an_example():
     parts |= {"RepoDefaultsIn", "HealthChange", "RepoUseIn", "JobIn", "AttemptRepoIn"}
     parts |= {each.__name__ for each in get_args(get_args(scratch.Payload)[0])}
     parts |= {"ScopeRuleIn", "FirstWorkspaceIn", "IdleHoursIn"}
+    parts |= {"MovedProjectIn", "MovedRepoIn", "MovedTaskIn", "MovedWorkspaceIn", "MovedMergeIn"}
     assert bodies - parts <= EXAMPLES.keys()

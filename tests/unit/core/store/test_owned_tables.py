@@ -9,4 +9,5 @@ def test_every_table_with_an_owner_is_filtered_by_it():
     assert owned == {
         *("projects", "project_secrets", "repos", "tags", "scratch", "tasks", "workspaces", "images"),
         *("scope_delegations", "runs", "execution_processes", "merges"),
+        *("migration_states", "transfer_parts", "imported_entities"),
     }
