@@ -34,6 +34,7 @@ TOGETHER = {
     "runs": (
         "acceptance/test_main_job.py",
         "acceptance/test_merges.py",
+        "acceptance/test_migrate.py",
         "acceptance/test_stop_resume_retry.py",
         "acceptance/test_run_options.py",
         "acceptance/test_remotes.py",

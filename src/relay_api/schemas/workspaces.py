@@ -134,6 +134,7 @@ class WorkspaceOut(Output):
     git_state: GitState | None = Field(description="Of the clone that needs most attention; null until it is cloned.")
     archived: bool
     pinned: bool
+    imported_from: UUID | None = Field(description="The other Relay that it came from; null: it was made here.")
     agent_working_dir: str | None = Field(
         description="Directory of the agent, relative to that of the clones; null: the directory of the clones."
     )

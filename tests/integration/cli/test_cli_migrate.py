@@ -56,6 +56,10 @@ class Two:
     def state_items(self) -> list[dict[str, Any]]:
         return listed(self.source, "/v1/migrations")
 
+    def origin(self) -> str:
+        """The id of the source."""
+        return str(self.source.get("/v1/migrations/installation").json()["id"])
+
     def forget(self) -> None:
         with self.source.database.begin() as connection:
             connection.execute(text("DELETE FROM migration_states"))
@@ -113,6 +117,7 @@ def test_all_arrives_once_with_its_history(two: Two):
     assert shown(two.source) == before
     workspace = listed(two.target, "/v1/workspaces")[0]
     assert (workspace["archived"], workspace["state"], workspace["node_id"]) == (True, "stopped", None)
+    assert workspace["imported_from"] == two.origin()
     executions = two.target.get(f"/v1/workspaces/{workspace['id']}/executions").json()["items"]
     agent = two.target.get(f"/v1/executions/{executions[-1]['id']}").json()
     assert agent["turn"]["agent_session_id"] is None, "the agent's own files stay on the node of the source"

@@ -17,6 +17,7 @@ _WORKSPACE: dict[str, Any] = {
     "git_state": "clean",
     "archived": False,
     "pinned": False,
+    "imported_from": None,
     "agent_working_dir": "app",
     "forked_from": None,
     "node_id": ids.NODE,

@@ -44,6 +44,7 @@ _COLUMNS: Sequence[Any] = (
     Workspace.error_reason,
     Workspace.archived,
     Workspace.pinned,
+    Workspace.imported_from,
     Workspace.agent_working_dir,
     Workspace.forked_from,
     Workspace.node_id,
