@@ -124,21 +124,21 @@ def import_entity(body: ImportIn, services: ServicesDep, principal: Writer) -> J
     return JSONResponse(answer.model_dump(mode="json"), 201 if done.created else 200)
 
 
-@router.get("/{migration_id}", responses=problems(404), summary="Get a state")
+@router.get("/{migration_id:uuid}", responses=problems(404), summary="Get a state")
 def get_migration(migration_id: MigrationId, services: ServicesDep, principal: Reader) -> MigrationOut:
     """Return how far the move of one entity has come."""
     with services.database.connect() as connection:
         return MigrationOut.model_validate(states.get(connection, migration_id, principal))
 
 
-@router.post("/{migration_id}/attempts", responses=problems(404), summary="Begin to move an entity")
+@router.post("/{migration_id:uuid}/attempts", responses=problems(404), summary="Begin to move an entity")
 def begin_migration(migration_id: MigrationId, services: ServicesDep, principal: Writer) -> MigrationOut:
     """Count an attempt, before anything is sent to the target. Of a migrated entity none is counted."""
     begun = services.database.transact(lambda connection: states.begin(connection, migration_id, principal))
     return MigrationOut.model_validate(begun)
 
 
-@router.patch("/{migration_id}", responses=problems(404, 409, body=True), summary="Say how a move ended")
+@router.patch("/{migration_id:uuid}", responses=problems(404, 409, body=True), summary="Say how a move ended")
 def settle_migration(
     migration_id: MigrationId, body: OutcomeIn, services: ServicesDep, principal: Writer
 ) -> MigrationOut:
@@ -148,14 +148,14 @@ def settle_migration(
     return MigrationOut.model_validate(settled)
 
 
-@router.get("/{migration_id}/document", responses=problems(404, 409), summary="Get an entity for an import")
+@router.get("/{migration_id:uuid}/document", responses=problems(404, 409), summary="Get an entity for an import")
 def get_document(migration_id: MigrationId, services: ServicesDep, principal: Reader) -> DocumentOut:
     """Return an entity as an import takes it. What has not ended is refused: `task_in_progress`, `workspace_busy`."""
     found = services.database.transact(lambda connection: documents.document(connection, migration_id, principal))
     return DocumentOut.model_validate(found)
 
 
-@router.get("/{migration_id}/parts", responses=problems(404, 409), summary="Get a part of a workspace")
+@router.get("/{migration_id:uuid}/parts", responses=problems(404, 409), summary="Get a part of a workspace")
 def read_part(
     migration_id: MigrationId,
     services: ServicesDep,

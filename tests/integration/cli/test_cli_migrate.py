@@ -157,7 +157,7 @@ def test_a_migration_goes_on_wherever_it_was_interrupted(two: Two):
     def counted(client: httpx.Client, request: httpx.Request, **options: Any) -> httpx.Response:
         nonlocal sent
         answer = send(client, request, **options)
-        sent += 1
+        sent += request.method != "GET"  # after one that only reads, all is as before it
         if sent == last:
             answer.read()
             raise Killed
@@ -182,7 +182,7 @@ def test_a_migration_goes_on_wherever_it_was_interrupted(two: Two):
         assert max(attempts for _, _, attempts in states) <= 2, last
         with two.target.database.connect() as connection:
             found[last] = tuple(connection.execute(text(COUNTED), {"owner": owner}).one())
-    assert last > 15
+    assert last > 12
     assert set(found.values()) == {found[last]}, found
     assert found[last][:4] == (1, 1, 1, 1)
     assert found[last][6] == 0, "no part is left"
