@@ -11,12 +11,23 @@ from sqlalchemy.engine import make_url
 
 from relay_stack.services.postgres import EmbeddedPostgres
 from relay_stack.services.valkey import EmbeddedValkey
+from tests.support.forge_server import ForgeServer, forge_server
 from tests.support.relay import Relay, environment_of, make_repo
+
+
+@pytest.fixture(scope="session")
+def github() -> Iterator[ForgeServer]:
+    """The host of pull requests of remotes that are directories."""
+    with forge_server("github") as made:
+        yield made
 
 
 @pytest.fixture(scope="package")
 def relay(
-    postgres_server: EmbeddedPostgres, services_dir: Path, tmp_path_factory: pytest.TempPathFactory
+    postgres_server: EmbeddedPostgres,
+    services_dir: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    github: ForgeServer,
 ) -> Iterator[Relay]:
     """One API and one worker for the tests of this folder; its Valkey is its own, so it takes no message of others."""
     root = tmp_path_factory.mktemp("relay")
@@ -27,7 +38,8 @@ def relay(
     with admin.connect() as connection:
         connection.execute(text(f'CREATE DATABASE "{name}" TEMPLATE relay_template STRATEGY file_copy'))
     database_url = template.set(database=name).render_as_string(hide_password=False)
-    relay = Relay(environment_of(root, database_url, valkey.start()), root)
+    forges = {"RELAY_FORGES": f"file=github:{github.url}"}
+    relay = Relay(environment_of(root, database_url, valkey.start()) | forges, root)
     relay.start("api")
     relay.start("worker")
     yield relay
