@@ -39,6 +39,11 @@ class SecretName(NamedTuple):
     name: str
 
 
+def of_file(project_id: UUID, repo_id: UUID, path: str) -> SecretName:
+    """Return the name to which the ciphertext of a stored file is bound; no secret can have it, for its colons."""
+    return SecretName(project_id, f"file:{repo_id}:{path}")
+
+
 class SecretBox:
     """Encrypts and decrypts the values of secrets.
 

@@ -107,6 +107,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/v1/repos/{repo_id}": ({},),
     "/v1/projects/{project_id}": ({},),
     "/v1/projects/{project_id}/secrets": ({},),
+    "/v1/projects/{project_id}/files": ({},),
     "/v1/projects/{project_id}/agents": ({},),
     "/v1/projects/{project_id}/events": ({}, {"after": "{newest}"}),
     "/v1/operations/{operation_id}/events": ({},),

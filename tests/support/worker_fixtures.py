@@ -1,5 +1,7 @@
 """A worker without Celery in this process: its context, runner and clocks, on real servers and the real engine."""
 
+import base64
+import os
 import shutil
 import subprocess
 import tempfile
@@ -203,6 +205,7 @@ def node(database_url: str, redis_url: str, tiny_repo: Path) -> Iterator[Node]:
         container_network=NETWORK,
         node_max_workspaces=1000,
         node_memory_bytes=1 << 50,
+        secret_keys=(base64.b64encode(os.urandom(32)).decode(),),
     )
     made = _node(settings, line, tiny_repo)
     clock = Ticker("leases", 0.2, made.context.leases.renew)

@@ -12,6 +12,7 @@ from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import connect
 from relay_cli.commands import quarantine, tasks
+from relay_cli.commands.project_files import files
 from relay_cli.commands.run_request import remote
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
@@ -22,6 +23,7 @@ from relay_core.console.output import note
 from relay_core.console.terminal_text import safe_line
 
 project = typer.Typer(no_args_is_help=True, help="Projects: repositories that belong together, and their settings.")
+project.add_typer(files, name="files")
 COLUMNS = ("ID", "NAME", "REPO", "IMAGE", "STATE", "AGE")
 IDLE = ("idle_stop_hours", "idle_archive_hours", "idle_delete_hours")
 CLEARABLE = ("default_image", "default_agent_working_dir", "remote_project_id", "default_for", *IDLE)

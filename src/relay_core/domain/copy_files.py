@@ -11,6 +11,9 @@ from fnmatch import fnmatchcase
 from relay_core.domain.errors import InvalidInput
 
 MOST_PATTERNS = 100
+MOST_PATH_BYTES = 1024
+"""Most bytes of the path of a stored file."""
+MOST_NAME_BYTES = 255
 MOST_FILES = 500
 """Most files that one repository's patterns copy."""
 _WILD = frozenset("*?[")
@@ -30,6 +33,25 @@ def parse(text: str | None) -> list[Pattern]:
     if len(found) > MOST_PATTERNS:
         raise _invalid(f"copy_files has {len(found)} patterns; at most {MOST_PATTERNS} are allowed")
     return found
+
+
+def stored_path(text: str) -> Pattern:
+    """Return the names of the path at which a stored file is put into clones.
+
+    Raises:
+        InvalidInput: `file_path_invalid`: the path leads out of the repository or into `.git`, is too long, or has
+            characters that cannot be printed.
+    """
+    names = tuple(text.split("/"))
+    inside = "" not in names and not {".", ".."} & set(names) and all(name.lower() != ".git" for name in names)
+    plain = text.isprintable() and not {'"', "\\"} & set(text)
+    if not (inside and plain and _fits(text, MOST_PATH_BYTES) and all(_fits(name, MOST_NAME_BYTES) for name in names)):
+        message = (
+            "the path of a file must be relative to the root of the repository, without .., .git, quotes, \\ and "
+            f"characters that cannot be printed, of at most {MOST_PATH_BYTES} bytes, and {MOST_NAME_BYTES} in a name"
+        )
+        raise InvalidInput(message, code="file_path_invalid", field="path")
+    return names
 
 
 def matches(pattern: Pattern, path: Sequence[str]) -> bool:
@@ -62,6 +84,10 @@ def _pattern(line: str) -> Pattern:
     if names.count("**") > 3:
         raise _invalid(f"{line!r} has more than three **")
     return names
+
+
+def _fits(text: str, most_bytes: int) -> bool:
+    return len(text.encode("utf-8", "surrogatepass")) <= most_bytes
 
 
 def _invalid(message: str) -> InvalidInput:

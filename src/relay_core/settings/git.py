@@ -100,6 +100,20 @@ class GitSettings(SettingsGroup):
         le=1 << 30,
         description="Most bytes of all files that a clone gets by `copy_files`; more end the clone as `clone_failed`.",
     )
+    stored_file_max_bytes: int = Field(
+        1 << 20,
+        ge=1,
+        le=64 << 20,
+        description="Largest file in bytes that can be stored with a project, for clones. A larger one needs a larger "
+        "`RELAY_API_MAX_BODY_BYTES`, too: base64 has 4 bytes for 3.",
+    )
+    stored_files_max_bytes: int = Field(
+        4 << 20,
+        ge=1,
+        le=1 << 30,
+        description="Most bytes of all files that are stored with one project. What one clone gets is limited by "
+        "`RELAY_COPY_FILES_MAX_BYTES`, too.",
+    )
     checkout_max_files: int = Field(
         1_000_000, ge=1, description="Most files and directories of a work tree that is checked out."
     )

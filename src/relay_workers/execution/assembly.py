@@ -33,6 +33,7 @@ from relay_workers.execution.step_log import StepLog
 from relay_workers.execution.step_preparation import StepPreparation
 from relay_workers.execution.step_session import StepParts, StepSession
 from relay_workers.execution.step_starter import StepStarter
+from relay_workers.execution.stored_files import StoredFiles
 from relay_workers.execution.usable_image import Images
 from relay_workers.execution.workspace import Workspaces
 from relay_workers.execution.workspace_container import WorkspaceContainers
@@ -137,7 +138,7 @@ def make_workspace_preparation(context: WorkerContext, mirrors: MirrorFetches) -
             mirrors,
             JobFiles(settings, context.database, context.git, containers),
             Images(settings, containers, context.tool),
-            CopiedFiles(settings),
+            CopiedFiles(settings, StoredFiles(context.database, context.secrets)),
             ImportedStates(context.git, context.database),
         ),
         WorkspaceContainers(settings, containers, context.database, context.claimant.node_id),

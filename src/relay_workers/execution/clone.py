@@ -132,7 +132,10 @@ class WorkspacePreparation:
         kept = self._kept_clones(plan)
         clones, container_id = self._clone_and_start(claimed, plan, remotes, control, log)
         clones = self._imported.bring_back(claimed, plan, clones, kept, control, log)
-        copied = {repo.repo_id: self._copied_files.copy(repo, plan.directory, plan.uid, log) for repo in row.repos}
+        copied = {
+            repo.repo_id: self._copied_files.copy(row.project_id, repo, plan.directory, plan.uid, log)
+            for repo in row.repos
+        }
         log.say(f"workspace is ready on branch {row.branch}")
         workspace = PreparedWorkspace(
             row, container_id, plan.uid, image.digest or image.id, _records(row, clones, kept, copied), settings

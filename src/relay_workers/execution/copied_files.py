@@ -1,4 +1,4 @@
-"""Copies files that git does not have from the work tree of a repository on this node into a new clone."""
+"""Copies files that git does not have into a new clone: from a work tree on this node, or stored with a project."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from uuid import UUID
 
 from relay_core.domain import copy_files
 from relay_core.domain.copy_files import MOST_FILES, Pattern
@@ -16,6 +17,7 @@ from relay_core.domain.vocabulary import Reason
 from relay_core.settings import Settings
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow
 from relay_workers.execution.step_log import StepLog
+from relay_workers.execution.stored_files import StoredFile, StoredFiles
 from relay_workers.host_files.safe_dir import FileId, SafeDir, TamperedFile
 
 MOST_LOOKS = 50_000
@@ -28,84 +30,125 @@ Names = tuple[str, ...]
 
 
 class _Work(NamedTuple):
-    """The copying into one clone: from which work tree, to whom the copies belong, and who is told."""
+    """The copying into one clone: to whom the copies belong, and who is told."""
 
     repo: WorkspaceRepoRow
-    source: Path
     workspace_dir: Path
     owner: int | None
     log: StepLog
 
 
+class _Target:
+    """A clone into which files are written, within the limits of `copy_files`."""
+
+    def __init__(self, work: _Work, clone: SafeDir, most_bytes: int) -> None:
+        self._work, self._clone, self._most = work, clone, most_bytes
+        self._names_left = MOST_PATH_BYTES
+        self.left = most_bytes
+        self.copied: list[str] = []
+
+    def check_count(self) -> None:
+        """Raise `clone_failed` if no further file may be written."""
+        if len(self.copied) == MOST_FILES:
+            message = f"copy_files of {self._work.repo.name} match more than {MOST_FILES} files"
+            raise StepFailed(Reason.CLONE_FAILED, message)
+
+    def put(self, path: Names, data: bytes, *, executable: bool) -> None:
+        """Write a file unless the clone has an entry of its name."""
+        self.left -= len(data)
+        if self.left < 0:
+            shown = "/".join(path)
+            message = (
+                f"the files of copy_files have more than {self._most} bytes with {shown} (RELAY_COPY_FILES_MAX_BYTES)"
+            )
+            raise StepFailed(Reason.CLONE_FAILED, message)
+        if _put(self._clone, path, data, self._work.owner, executable=executable):
+            self.copied.append("/".join(path))
+            self._names_left -= len(self.copied[-1].encode()) + 1
+        if self._names_left < 0:
+            message = f"the paths of the files of copy_files have more than {MOST_PATH_BYTES} bytes together"
+            raise StepFailed(Reason.CLONE_FAILED, message)
+
+
 class CopiedFiles:
-    """Copies files into clones.
+    """Copies files into clones: from the work tree of a repository on this node, then those stored with the project.
 
     Args:
         settings: bounds, and the data directory, from which nothing is copied.
+        stored: files that are stored with projects; None: there are none.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stored: StoredFiles | None = None) -> None:
         self._settings = settings
+        self._stored = stored
 
-    def copy(self, repo: WorkspaceRepoRow, workspace_dir: Path, uid: int, log: StepLog) -> tuple[str, ...]:
-        """Copy the files that match the patterns of a repository into its clone, and return their paths there.
+    def copy(
+        self, project_id: UUID, repo: WorkspaceRepoRow, workspace_dir: Path, uid: int, log: StepLog
+    ) -> tuple[str, ...]:
+        """Copy the files of a repository that git does not have into its clone, and return their paths there.
 
-        Regular files with one link are copied, with their content and whether they can be executed. No link is
-        followed, neither in the work tree nor in the clone. What the clone has already stays as it is.
+        Of the work tree, regular files with one link are copied that match the patterns, with their content and whether
+        they can be executed; of the stored files those that match, or all if there is no pattern. No link is followed,
+        neither in the work tree nor in the clone. What the clone has already stays as it is.
 
         Args:
-            repo: the repository; without patterns nothing is copied.
+            project_id: the project of the workspace.
+            repo: the repository.
             workspace_dir: directory of the workspace on this host.
             uid: the user to whom the copies belong.
             log: gets a line for each file that is left out, and one for those that were copied.
 
         Raises:
-            StepFailed: `clone_failed`: a pattern is wrong, the files are too many or too large, or a link of the clone
-                is in the way.
+            StepFailed: `clone_failed`: a pattern is wrong, the files are too many or too large, a stored one cannot be
+                decrypted, or a link of the clone is in the way.
         """
         try:
             patterns = copy_files.parse(repo.copy_files)
         except InvalidInput as error:
             raise StepFailed(Reason.CLONE_FAILED, f"copy_files of {repo.name}: {error}") from error
         source = self._work_tree(repo) if patterns else None
-        if source is None:
+        stored = self._stored.of(project_id, repo.repo_id) if self._stored is not None else []
+        if source is None and not stored:
             return tuple(repo.copied_files)
         owner = uid if os.geteuid() == 0 else None
         try:
-            copied = self._copy_all(_Work(repo, source, workspace_dir, owner, log), patterns)
+            copied = self._copy_all(_Work(repo, workspace_dir, owner, log), source, patterns, stored)
         except (TamperedFile, OSError) as error:
             message = f"a file of copy_files cannot be written into the clone of {repo.name}: {error}"
             raise StepFailed(Reason.CLONE_FAILED, message) from error
         log.say(f"copied {len(copied)} files that git does not have: {', '.join(copied) or 'none matched'}")
         return tuple(sorted({*repo.copied_files, *copied}))
 
-    def _copy_all(self, work: _Work, patterns: Sequence[Pattern]) -> list[str]:
-        copied: list[str] = []
-        left, names_left = self._settings.copy_files_max_bytes, MOST_PATH_BYTES
-        with SafeDir.open(work.source) as root, SafeDir.open(work.workspace_dir, "repos", work.repo.name) as clone:
-            told = 0
+    def _copy_all(
+        self, work: _Work, source: Path | None, patterns: Sequence[Pattern], stored: Sequence[StoredFile]
+    ) -> list[str]:
+        with SafeDir.open(work.workspace_dir, "repos", work.repo.name) as clone:
+            target = _Target(work, clone, self._settings.copy_files_max_bytes)
+            if source is not None:
+                self._copy_tree(source, patterns, target, work.log)
+            for file in stored:
+                if patterns and not any(copy_files.matches(each, file.path) for each in patterns):
+                    work.log.say(f"{'/'.join(file.path)} is not copied: no pattern of copy_files matches it")
+                    continue
+                target.check_count()
+                target.put(file.path, file.content, executable=file.executable)
+            if target.copied:
+                _ignore(clone, sorted({*work.repo.copied_files, *target.copied}), work.owner)
+        return sorted(target.copied)
+
+    def _copy_tree(self, source: Path, patterns: Sequence[Pattern], target: _Target, log: StepLog) -> None:
+        told = 0
+        with SafeDir.open(source) as root:
             for path in _found(root, patterns, self._data_directory()):
                 if not all(name.isprintable() for name in path):
                     told += 1
                     if told <= _MOST_TOLD:
-                        work.log.say(f"{'/'.join(path)!a} is not copied: its name is not printable")
+                        log.say(f"{'/'.join(path)!a} is not copied: its name is not printable")
                     continue
-                if len(copied) == MOST_FILES:
-                    message = f"copy_files of {work.repo.name} match more than {MOST_FILES} files"
-                    raise StepFailed(Reason.CLONE_FAILED, message)
-                data, executable = self._read(root, path, left, work.log)
-                if data is None:
-                    continue
-                left -= len(data)
-                if _put(clone, path, data, work.owner, executable=executable):
-                    copied.append("/".join(path))
-                    names_left -= len(copied[-1].encode()) + 1
-                if names_left < 0:
-                    message = f"the paths of the files of copy_files have more than {MOST_PATH_BYTES} bytes together"
-                    raise StepFailed(Reason.CLONE_FAILED, message)
-            if copied:
-                _ignore(clone, sorted({*work.repo.copied_files, *copied}), work.owner)
-        return sorted(copied)
+                target.check_count()
+                data, executable = _read(root, path, target.left, log)
+                if data is not None:
+                    target.put(path, data, executable=executable)
 
     def _work_tree(self, repo: WorkspaceRepoRow) -> Path | None:
         """Return the work tree of a repository on this node; None for any other remote, and without a work tree."""
@@ -120,23 +163,21 @@ class CopiedFiles:
         status = self._settings.data_dir.stat()
         return FileId(status.st_dev, status.st_ino)
 
-    def _read(self, root: SafeDir, path: Names, left: int, log: StepLog) -> tuple[bytes | None, bool]:
-        """Return the content of a file, or None if it is none to copy, and whether it can be executed."""
-        shown = "/".join(path)
-        try:
-            with _directory(root, path[:-1]) as parent:
-                fd, _ = parent.open_file(path[-1])
-        except (TamperedFile, OSError) as error:
-            log.say(f"{shown} is not copied: {error}")
-            return None, False
-        with os.fdopen(fd, "rb") as file:
-            data = file.read(left + 1)
-            executable = bool(os.fstat(fd).st_mode & stat.S_IXUSR)
-        if len(data) > left:
-            most = self._settings.copy_files_max_bytes
-            message = f"the files of copy_files have more than {most} bytes with {shown} (RELAY_COPY_FILES_MAX_BYTES)"
-            raise StepFailed(Reason.CLONE_FAILED, message)
-        return data, executable
+
+def _read(root: SafeDir, path: Names, left: int, log: StepLog) -> tuple[bytes | None, bool]:
+    """Return the content of a file, at most a byte more than is left, and whether it can be executed.
+
+    None: it is no file to copy.
+    """
+    shown = "/".join(path)
+    try:
+        with _directory(root, path[:-1]) as parent:
+            fd, _ = parent.open_file(path[-1])
+    except (TamperedFile, OSError) as error:
+        log.say(f"{shown} is not copied: {error}")
+        return None, False
+    with os.fdopen(fd, "rb") as file:
+        return file.read(left + 1), bool(os.fstat(fd).st_mode & stat.S_IXUSR)
 
 
 def _found(root: SafeDir, patterns: Sequence[Pattern], data_directory: FileId) -> Iterator[Names]:

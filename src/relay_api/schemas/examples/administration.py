@@ -13,6 +13,17 @@ _TOKEN = {
     "expires_at": "2026-02-01T08:00:00Z",
     "revoked_at": None,
 }
+STORED_FILE = {
+    "id": "5c8e1f3a-4b7d-4c2e-9a6f-0d1b3c5e7f92",
+    "repo_id": ids.REPO,
+    "repo": "app",
+    "path": ".env",
+    "size_bytes": 18,
+    "executable": False,
+    "created_by": "ann",
+    "created_at": ids.CREATED,
+    "updated_at": ids.CREATED,
+}
 _LIMIT: dict[str, Any] = {"kind": "owner", "name": "ann", "max_runs": 4, "project_name": None}
 _ATTACHMENT: dict[str, Any] = {
     "id": "3c9b2f10-7d5e-4a86-9f21-6b8d0e4a1c57",
@@ -84,6 +95,8 @@ _AGENT = {
 ADMINISTRATION: dict[str, Any] = {
     "AgentList": {"items": [_AGENT]},
     "ProfilesOut": {"project_id": ids.PROJECT, "profiles": {"claude-code": {"default": {"model": "opus"}}}},
+    "StoredFileOut": STORED_FILE,
+    "StoredFileList": {"items": [STORED_FILE]},
     "SecretList": {
         "items": [
             {"name": "NPM_TOKEN", "created_by": "ann", "created_at": ids.CREATED, "updated_at": ids.CREATED},

@@ -45,6 +45,7 @@ BODIES: dict[str, Any] = {
     "WorkspaceChange": {"name": "Second try", "pinned": True},
     "TaskChange": {"status": "done"},
     "AttemptIn": {"executor": {"name": "codex"}, "repos": [{"repo": "app", "target_branch": "main"}]},
+    "StoredFileIn": {"repo": "app", "path": ".env", "content": "REJfSE9TVD1sb2NhbGhvc3QK"},
     "SecretIn": {"value": "a value that Relay never shows again"},
     "RunLimitIn": {"max_runs": 4},
     "AttachIn": {"pool": "default", "protocol_version": "1.1", "capabilities": {"declares": ["gpu"], "cpus": 8}},

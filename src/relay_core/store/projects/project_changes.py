@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from relay_core.domain.errors import Conflict, NotFound
 from relay_core.domain.events import EventKind
 from relay_core.store import events
-from relay_core.store.projects import clones, repos, state
+from relay_core.store.projects import clones, repos, state, stored_files
 from relay_core.store.projects.projects import ProjectRepoInput
 from relay_core.store.schema.tables import Project, ProjectRepo
 from relay_core.store.tokens import Principal
@@ -99,7 +99,9 @@ def change_repo(
 
 
 def remove_repo(connection: Connection, project_id: UUID, repo_id: UUID, principal: Principal) -> None:
-    """Take a repo out of a project. Workspaces that have a clone of it keep it, and mirrors stay until purged.
+    """Take a repo out of a project, with its stored files. Workspaces that have a clone of it keep it.
+
+    Mirrors stay until they are purged.
 
     Raises:
         NotFound: as in `change`, or the project does not have the repo.
@@ -107,6 +109,7 @@ def remove_repo(connection: Connection, project_id: UUID, repo_id: UUID, princip
     _lock(connection, project_id, principal)
     _require_repo(connection, project_id, repo_id)
     connection.execute(delete(ProjectRepo).where(*_there(project_id, repo_id)))
+    stored_files.remove_all(connection, project_id, repo_id)
     _note(connection, project_id, ["repos"], principal, repo_id)
     state.settle(connection, project_id)
 

@@ -88,6 +88,29 @@ class ProjectSecret(Base):
     __table_args__ = (UniqueConstraint("project_id", "name", name="project_secrets_name"),)
 
 
+class ProjectFile(Base):
+    """A file that clones of a repository of a project get, encrypted as secrets are; git does not have it."""
+
+    __tablename__ = "project_files"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id"))
+    repo_id: Mapped[UUID] = mapped_column(ForeignKey("repos.id"))
+    path: Mapped[str]
+    """Relative to the root of the repository (`domain.copy_files.stored_path`)."""
+    size_bytes: Mapped[int]
+    """Of the content, before it was encrypted."""
+    executable: Mapped[bool]
+    ciphertext: Mapped[bytes]
+    """The content in base64, encrypted for this project, repository and path."""
+    created_by: Mapped[str]
+    created_at: Mapped[datetime] = created()
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    """When the present content was stored."""
+
+    __table_args__ = (UniqueConstraint("project_id", "repo_id", "path", name="project_files_path"),)
+
+
 class Repo(Base):
     """A git remote of an owner, shared by all of the owner's projects, with defaults for workspaces that use it."""
 
@@ -102,7 +125,7 @@ class Repo(Base):
     cleanup_script: Mapped[str | None]
     archive_script: Mapped[str | None]
     copy_files: Mapped[str | None]
-    """Patterns of files that git does not have, one a line; stored only."""
+    """Patterns of files that git does not have, one a line (`domain.copy_files`)."""
     parallel_setup_script: Mapped[bool] = mapped_column(server_default=text("false"))
     dev_server_script: Mapped[str | None]
     default_target_branch: Mapped[str | None]

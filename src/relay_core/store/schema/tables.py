@@ -24,7 +24,7 @@ from relay_core.store.schema.node_tables import (
     RuntimeNode,
     SweepTurn,
 )
-from relay_core.store.schema.project_tables import Project, ProjectRepo, ProjectSecret, Repo, Task
+from relay_core.store.schema.project_tables import Project, ProjectFile, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
 from relay_core.store.schema.shared_tables import Scratch, Tag
@@ -67,6 +67,7 @@ __all__ = [
     "PageSession",
     "PresenceSweep",
     "Project",
+    "ProjectFile",
     "ProjectRepo",
     "ProjectSecret",
     "Repo",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay_core.domain.copy_files import matches, may_lead_to, parse
+from relay_core.domain.copy_files import matches, may_lead_to, parse, stored_path
 from relay_core.domain.errors import InvalidInput
 
 
@@ -18,6 +18,23 @@ def test_a_pattern_that_leads_elsewhere_is_refused(text: str):
     with pytest.raises(InvalidInput) as refused:
         parse(text)
     assert (refused.value.code, refused.value.field) == ("copy_files_invalid", "copy_files")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/etc/passwd", "../x", "a/../b", ".git/config", "a/.GIT/x", "a//b", "a/", "", ".", "./a", "a\\b", 'a"b'),
+        *("a\nb", "a\u202eb", "\udce9", "é" * 128, "a/" * 511 + "abc"),
+    ],
+)
+def test_a_path_of_a_stored_file_that_leads_elsewhere_is_refused(path: str):
+    with pytest.raises(InvalidInput) as refused:
+        stored_path(path)
+    assert (refused.value.code, refused.value.field) == ("file_path_invalid", "path")
+
+
+def test_a_path_of_a_stored_file_may_have_the_signs_of_patterns():
+    assert stored_path("config/[a] *?.env") == ("config", "[a] *?.env")
 
 
 def test_patterns_have_a_limited_number():
