@@ -64,7 +64,7 @@ LANES = {
         SELECT e.workspace_id FROM execution_processes e JOIN lanes l ON l.workspace_id = e.workspace_id
         JOIN workspaces w ON w.id = e.workspace_id JOIN runs r ON r.id = e.run_id
         WHERE e.status = 'queued' AND e.run_reason <> 'dev_server' AND e.published_at IS NULL
-          AND l.group_id IS NULL AND e.not_before IS NULL AND r.admitted_at IS NOT NULL
+          AND l.group_id IS NULL AND r.admitted_at IS NOT NULL
           AND w.state <> 'stopped' AND w.requested_state IS NULL AND w.deleted_at IS NULL AND NOT EXISTS (
             SELECT 1 FROM execution_processes o WHERE o.workspace_id = e.workspace_id AND o.status = 'queued'
               AND o.run_reason <> 'dev_server' AND o.lane_position < e.lane_position)""",

@@ -93,6 +93,10 @@ def test_the_profiles_are_listed_and_an_unknown_one_is_refused(api: Api):
         ("plain", None, "bash"),
     ]
     assert api.get("/v1/profiles/review").json() == listed[0]
+    assert [(each["description"], each["columns"], each["rows"]) for each in listed] == [
+        ("Reads", 80, 24),
+        ("", 80, 24),
+    ]
     assert listed[1]["executor"] is None
     assert problem_of(api.get("/v1/profiles/other"))[:2] == (404, "not_found")
     assert problem_of(api.post("/v1/runs", RUN | {"profile": "other"})) == (422, "profile_unknown", ["profile"])

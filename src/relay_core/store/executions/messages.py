@@ -73,7 +73,7 @@ def _message(row: Row[Any]) -> QueueMessage:
 _STARTABLE = """
     FROM execution_processes e LEFT JOIN lanes l ON l.workspace_id = e.workspace_id
     LEFT JOIN workspaces w ON w.id = e.workspace_id LEFT JOIN runtime_nodes n ON n.node_id = w.node_id
-    WHERE e.status = 'queued' AND (e.not_before IS NULL OR e.not_before <= now())
+    WHERE e.status = 'queued'
       AND w.state IS DISTINCT FROM 'stopped' AND w.requested_state IS NULL AND n.liveness IS DISTINCT FROM 'offline'
       AND n.revoked_at IS NULL AND (w.diverged_at IS NULL OR e.run_reason = 'dev_server')
       AND (w.node_id IS NULL OR EXISTS (SELECT 1 FROM node_slots s WHERE s.node_id = w.node_id AND s.starts))
@@ -101,7 +101,7 @@ def startable(connection: Connection, older_than_seconds: float, limit: int = 20
         limit: most executions; the oldest come first.
     """
     statement = text(
-        f"SELECT e.id {_STARTABLE} AND coalesce(e.not_before, e.created_at) < now() - make_interval(secs => :age) "
+        f"SELECT e.id {_STARTABLE} AND e.created_at < now() - make_interval(secs => :age) "
         "ORDER BY e.created_at LIMIT :limit"
     )
     return list(connection.scalars(statement, {"age": older_than_seconds, "limit": limit}))

@@ -32,6 +32,8 @@ from relay_core.store.views.paging import Page, PageRequest, cut, paged
 E, M = ExecutionProcess, Mirror
 View = dict[str, Any]
 """Fields of `relay_api.schemas.mirrors.MirrorOut`."""
+NODE_CREDENTIAL = "node"
+"""Name of the credential of a mirror: what the settings of its node give."""
 _KEY = (M.node_id, M.project_id, M.credential, M.remote)
 
 
@@ -71,7 +73,7 @@ class MirrorFilter:
 
 def begin_fetch(connection: Connection, place: MirrorPlace) -> None:
     """Record that a node fetches into a mirror. Nothing changes for one whose last fetch succeeded."""
-    new = upsert(M).values(id=uuid4(), **vars(place))
+    new = upsert(M).values(id=uuid4(), credential=NODE_CREDENTIAL, **vars(place))
     again = {"state": CloneState.CLONING, "error": None, "updated_at": func.now()}
     connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_=again, where=M.state == CloneState.FAILED))
 
@@ -87,7 +89,7 @@ def end_fetch(connection: Connection, place: MirrorPlace, error: str | None = No
     now = func.clock_timestamp()
     ended: dict[str, Any] = {"error": error, "updated_at": now, "path": place.path}
     ended |= {"state": CloneState.FAILED} if error else {"state": CloneState.READY, "fetched_at": now}
-    new = upsert(M).values(id=uuid4(), **{**vars(place), **ended})
+    new = upsert(M).values(id=uuid4(), credential=NODE_CREDENTIAL, **{**vars(place), **ended})
     connection.execute(new.on_conflict_do_update(index_elements=_KEY, set_=ended))
 
 

@@ -65,7 +65,6 @@ class ExecutionProcess(Base):
     kill_requested_at: Mapped[datetime | None]
     kill_requested_by: Mapped[str | None]
     deadline_at: Mapped[datetime | None]
-    not_before: Mapped[datetime | None]
     published_at: Mapped[datetime | None]
     publish_count: Mapped[int] = mapped_column(server_default=text("0"))
     event_sequence: Mapped[int] = mapped_column(server_default=text("0"))
