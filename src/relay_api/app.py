@@ -57,6 +57,7 @@ from relay_api.routes import (
 from relay_api.services import Services
 from relay_api.streaming.event_watcher import ConversationWatcher, EventWatcher
 from relay_api.streaming.open_streams import Streams
+from relay_api.uploads import admit_upload
 from relay_core.live_log.follower import LiveLogFollower
 from relay_core.profile_file import load_profiles, load_session_profiles
 from relay_core.queue.background import BackgroundDispatcher
@@ -149,7 +150,8 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app, app.routes, unknown_path)
     openapi.install(app, settings)
     # Order matters: the middleware that is added last handles a request first.
-    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes, larger=_larger_bodies(settings))
+    larger = _larger_bodies(settings)
+    app.add_middleware(BodyLimit, max_bytes=settings.api_max_body_bytes, larger=larger, admit=admit_upload)
     app.add_middleware(HostAllowList, allowed=_host_names(settings))
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Counting, metrics=metrics)

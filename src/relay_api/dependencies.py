@@ -27,15 +27,31 @@ _bearer = HTTPBearer(
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 
 
-def _any(request: Request, services: ServicesDep, credentials: Credentials) -> Principal:
+def principal_of(services: Services, token: str | None) -> Principal:
+    """Return the owner of a token.
+
+    Raises:
+        ApiError: 401 `token_missing` or `token_invalid`.
+    """
     challenge = {"WWW-Authenticate": "Bearer"}
-    if credentials is None:
+    if token is None:
         detail = "send a token: Authorization: Bearer relay_… (`relay token create` makes one)"
         raise ApiError(401, "token_missing", detail, challenge)
     with services.database.single_statements() as connection:
-        principal = find_principal(connection, credentials.credentials)
+        principal = find_principal(connection, token)
     if principal is None:
         raise ApiError(401, "token_invalid", "this token is unknown, expired or revoked", challenge)
+    return principal
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Raise 403 `scope_missing` unless a token has a scope."""
+    if not principal.may(scope):
+        raise ApiError(403, "scope_missing", f"this token lacks the scope {scope}")
+
+
+def _any(request: Request, services: ServicesDep, credentials: Credentials) -> Principal:
+    principal = principal_of(services, None if credentials is None else credentials.credentials)
     check_query(request)
     return principal
 
@@ -46,8 +62,7 @@ AnyPrincipal = Annotated[Principal, Depends(_any)]
 
 def _with_scope(scope: Scope) -> Callable[[Principal], Awaitable[Principal]]:
     async def allowed(principal: AnyPrincipal) -> Principal:
-        if not principal.may(scope):
-            raise ApiError(403, "scope_missing", f"this token lacks the scope {scope}")
+        require(principal, scope)
         return principal
 
     return allowed

@@ -1,19 +1,22 @@
 """What every coding agent has to show with its real program: a test module subclasses `AgentCases` for each."""
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 from uuid import uuid4
 
 import pytest
 
 from relay_core.domain.agents.conversation import Entry, EntryKind, ToolStatus
+from relay_core.domain.uploaded_images import DIRECTORY, with_images
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.line_logs import line_logs
 from relay_workers.agents.port import TurnRequest
 from relay_workers.host_files.torn_line import cut_torn_lines
 from tests.support.executor_fixtures import UID, AgentBox, Turn
 from tests.support.model_server.in_container import requests_of
+from tests.support.pictures import png
 
 BUSY = "[[run: echo begun; touch /tmp/begun; exec tail -f /dev/null]]"
 
@@ -71,6 +74,26 @@ class AgentCases:
         assert (ended.verdict.success, ended.reader.summary) == (True, "read it"), ended.stderr
         main = [asked for asked in requests_of(box.container) if asked["tools"]][-1]
         assert main["prompt_bytes"] >= len(prompt)
+
+    def test_an_image_of_the_task_reaches_the_model(self, box, repo):
+        names, shown = ("shot-1.png", "shot-2.png"), [png(16, 16, shade=shade) for shade in (10, 20)]
+        folder = box.folder("repos", repo.rpartition("/")[2], DIRECTORY)
+        for name, data in zip(names, shown, strict=True):
+            (folder / name).write_bytes(data)
+        wanted = {hashlib.sha256(data).hexdigest() for data in shown}
+
+        def seen(prompt: str, some: Sequence[str], session: str | None = None) -> tuple[Turn, set[str]]:
+            paths = tuple(f"{DIRECTORY}/{name}" for name in some)
+            text = with_images(prompt, [(name, f"{repo}/{DIRECTORY}/{name}") for name in some])
+            ended = self.turn(box, repo, text, images=paths, resume_session_id=session)
+            return ended, set([asked for asked in requests_of(box.container) if asked["tools"]][-1]["images"])
+
+        first, found = seen("Look [[say: saw one]]", names[:1])
+        assert (first.verdict.success, first.reader.summary) == (True, "saw one"), first.stderr
+        assert len(found & wanted) == 1
+        again, found = seen("Look again [[say: saw two]]", names[1:], first.reader.agent_session_id)
+        assert (again.verdict.success, again.reader.summary) == (True, "saw two"), again.stderr
+        assert found >= wanted
 
     def test_a_failing_command_is_a_failed_call(self, box, repo):
         ended = self.turn(box, repo, "[[run: echo oh no; exit 3]] [[say: it failed]]")

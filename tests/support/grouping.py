@@ -28,7 +28,11 @@ TOGETHER = {
         "faults/test_clocks.py",
         "faults/test_admission.py",
     ),
-    "agents": ("acceptance/agents/test_matrix.py", "acceptance/agents/test_homes.py"),
+    "agents": (
+        "acceptance/agents/test_matrix.py",
+        "acceptance/agents/test_homes.py",
+        "acceptance/agents/test_lifecycle.py",
+    ),
     "stacks": ("acceptance/test_compose.py", "acceptance/test_stack_up.py", "acceptance/test_docs.py"),
     "servers die": ("faults/test_servers_die.py", "faults/test_last_resort.py", "faults/test_hanging_disk.py"),
     "runs": (
@@ -45,6 +49,7 @@ TOGETHER = {
         "acceptance/test_caps.py",
         "acceptance/test_kill.py",
         "acceptance/test_secrets.py",
+        "acceptance/test_stored_files.py",
         "acceptance/test_masking.py",
         "acceptance/test_evidence.py",
         "acceptance/test_agent_ends.py",

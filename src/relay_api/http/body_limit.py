@@ -7,7 +7,7 @@ the event loop, and all other clients, for ten seconds.
 import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from starlette.datastructures import Headers
@@ -18,10 +18,12 @@ from relay_api.http.problems import ApiError, problem
 MAX_VALUES = 4096
 """Most keys and items of a JSON body together; the largest sensible request has a few hundred."""
 MOST_LARGER = 8
-"""Most bodies at once that are larger than most may be: they are in memory before their clients are known."""
+"""Most bodies at once that are larger than most may be: they are in memory before their routes see them."""
 READ_SECONDS = 30.0
 """Seconds within which a whole body must arrive."""
 
+Admit = Callable[[Scope], Awaitable[None]]
+"""Raises an `ApiError` if the client of a request may not send a larger body."""
 _TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 """Matches a JSON string, complete or cut off by the end of the text. Possessive quantifiers keep it linear in time."""
 
@@ -34,6 +36,7 @@ class BodyLimit:
         max_bytes: largest body in bytes.
         larger: largest body in bytes of the methods and paths that take larger ones; `MOST_LARGER` at once.
         read_seconds: seconds within which a whole body must arrive.
+        admit: called before a byte of a body is read that may be a larger one; None: every client may send it.
     """
 
     def __init__(
@@ -42,11 +45,13 @@ class BodyLimit:
         max_bytes: int,
         read_seconds: float = READ_SECONDS,
         larger: Mapping[tuple[str, str], int] | None = None,
+        admit: Admit | None = None,
     ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._larger = larger or {}
         self._read_seconds = read_seconds
+        self._admit = admit
         self._larger_at_once = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,6 +62,8 @@ class BodyLimit:
         most = self._larger.get((scope["method"], scope["path"]), self._max_bytes)
         with ExitStack() as held:
             try:
+                if self._admit is not None and most > self._max_bytes:
+                    await self._admit(scope)
                 body = await self._read(Headers(scope=scope), receive, most, held)
             except ApiError as error:
                 answer = problem(
@@ -69,7 +76,7 @@ class BodyLimit:
 
     @contextmanager
     def _larger_one(self) -> Iterator[None]:
-        """Count a body that is larger than most may be, and whose client is not known yet."""
+        """Count a body that is larger than most may be."""
         if self._larger_at_once >= MOST_LARGER:
             detail = f"{MOST_LARGER} large bodies are handled already; send it again in a few seconds"
             raise ApiError(503, "busy", detail, {"Retry-After": "5"})

@@ -65,6 +65,7 @@ def _agent(kind: ExecutorKind, found: Profiles) -> AgentOut:
         program=kind.program,
         can_resume=kind.resumes,
         can_rewind=kind.rewinds,
+        can_see_images=kind.sees_images,
         permission_modes=list(kind.permission_modes),
         reasoning_efforts=list(kind.reasoning_efforts),
         variants=[_variant(name, given) for name, given in found.get(kind.name, {}).items()],

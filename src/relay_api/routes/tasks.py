@@ -20,6 +20,7 @@ from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
 from relay_core.store.projects import repos, task_changes, tasks
 from relay_core.store.projects.task_changes import HeldTask, NewTask
+from relay_core.store.shared import images
 from relay_core.store.tokens import Principal
 from relay_core.store.views import attempt_views
 from relay_core.store.views.lookup import Kind, resolve
@@ -43,7 +44,7 @@ router = APIRouter(prefix="/v1/tasks", tags=["tasks"])
 def create_task(body: TaskIn, services: ServicesDep, principal: Writer, creating: Creating) -> JSONResponse:
     """Create a task of a project. With `start` the answer is 202 and `started` has the ids of its first attempt.
 
-    If the attempt cannot start, nothing is created and the answer says why.
+    If the attempt cannot start, nothing is created and the answer says why. The agents of all attempts get the images.
     """
 
     def create(connection: Connection) -> TaskCreated:
@@ -52,8 +53,10 @@ def create_task(body: TaskIn, services: ServicesDep, principal: Writer, creating
         new = NewTask(body.title, body.description, parent)
         if body.start is None:
             task_id, started = task_changes.create(connection, project_id, new, principal), None
+            images.link(connection, task_id, body.image_ids, principal, "image_ids")
         else:
-            started = _start(connection, body.start, project_id, new, services, principal)
+            attempt = body.start.model_copy(update={"image_ids": [*body.image_ids, *body.start.image_ids]})
+            started = _start(connection, attempt, project_id, new, services, principal)
             task_id = started.task_id
         shown = answers.task(tasks.task(connection, task_id, principal), services.links)
         return TaskCreated(**shown.model_dump(), started=started)

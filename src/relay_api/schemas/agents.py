@@ -31,6 +31,9 @@ class AgentOut(Output):
         description="Whether a follow-up can go on at an earlier message, after `POST /v1/workspaces/{id}/resume-at`. "
         "If not, it begins a new conversation."
     )
+    can_see_images: bool = Field(
+        description="Whether it can show its model images. If not, requests with `image_ids` are refused."
+    )
     permission_modes: list[str]
     reasoning_efforts: list[str]
     variants: list[VariantOut]

@@ -6,6 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from relay_api.schemas.common import Description, Input, Output, Prompt, ShortText
+from relay_api.schemas.images import ImageIds
 from relay_api.schemas.links import AttemptLinks
 from relay_api.schemas.measures import StatOut, UsageOut
 from relay_api.schemas.runs import JobIn, RepoUseIn, RunOut
@@ -57,6 +58,7 @@ class TaskIn(Input):
     title: ShortText
     description: Description | None = None
     parent_workspace_id: ShortText | None = Field(None, description=_PARENT)
+    image_ids: ImageIds = Field(default_factory=list)
     start: AttemptIn | None = Field(None, description="Start an attempt at once. Null: the task waits as `todo`.")
 
 

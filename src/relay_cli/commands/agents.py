@@ -34,12 +34,13 @@ def list_agents(project: Project = None, as_json: Json = False) -> None:
             "program": agent["program"],
             "follow-ups": "yes" if agent["can_resume"] else "no",
             "goes back": "yes" if agent["can_rewind"] else "no",
+            "images": "yes" if agent["can_see_images"] else "no",
             "variants": ", ".join(variant["name"] for variant in agent["variants"]),
             "summary": agent["summary"],
         }
         for agent in items
     ]
-    columns = ("name", "program", "follow-ups", "goes back", "variants", "summary")
+    columns = ("name", "program", "follow-ups", "goes back", "images", "variants", "summary")
     output.show_list(items if as_json else rows, columns, as_json=as_json)
 
 

@@ -11,6 +11,8 @@ from relay_cli.asking import Yes, make_sure
 from relay_cli.changes import Clear, patch
 from relay_cli.client import connect
 from relay_cli.commands.ids import id_argument
+from relay_cli.commands.pictures import attached
+from relay_cli.commands.run_options import Attach
 from relay_cli.errors import CommandFailed
 from relay_cli.listing import print_table
 from relay_cli.output import Json
@@ -144,6 +146,7 @@ def create_task(  # one parameter for each option
     source: Source = None,
     after: SourceStep = None,
     fresh: Fresh = False,
+    attach: Attach = None,
     as_json: Json = False,
 ) -> None:
     """Create a task, and with --start its first attempt.
@@ -156,7 +159,9 @@ def create_task(  # one parameter for each option
     body: dict[str, Any] = {"project_id": project, "title": title, "description": description}
     body["parent_workspace_id"] = parent
     body |= {"start": wanted} if start else {}
-    made = connect().call("POST", "/v1/tasks", json={key: value for key, value in body.items() if value is not None})
+    api = connect()
+    body |= attached(api, attach)
+    made = api.call("POST", "/v1/tasks", json={key: value for key, value in body.items() if value is not None})
     if as_json:
         output.show(made, as_json=True)
         return

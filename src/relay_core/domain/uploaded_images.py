@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relay_core.domain.agents.executors import EXECUTORS
 from relay_core.domain.errors import InvalidInput
 
 DIRECTORY = ".relay-images"
@@ -55,6 +56,19 @@ def read(data: bytes, most_bytes: int, most_pixels: int) -> ImageFacts:
         message = f"the image has {found.width} x {found.height} pixels; at most {most_pixels} are allowed"
         raise _refused("image_too_large", f"{message}, and {MOST_SIDE} on a side (RELAY_IMAGE_MAX_PIXELS)")
     return found
+
+
+def check_images(name: str | None, image_ids: Sequence[object]) -> None:
+    """Refuse images for an executor that cannot show them to its model.
+
+    Raises:
+        InvalidInput: `images_unsupported`.
+    """
+    kind = EXECUTORS.get(name or "")
+    if image_ids and kind is not None and not kind.sees_images:
+        able = ", ".join(each.name for each in EXECUTORS.values() if each.sees_images)
+        message = f"{kind.name} cannot look at images; send none, or choose another executor: {able}"
+        raise InvalidInput(message, code="images_unsupported", field="image_ids")
 
 
 def display_name(name: str) -> str:

@@ -40,6 +40,11 @@ class TurnRequest:
 
     None: after its last one. Only for executors with `ExecutorKind.rewinds`.
     """
+    images: tuple[str, ...] = ()
+    """Paths of the images that this turn is about, relative to the directory of the agent; the prompt names them, too.
+
+    They have only letters, digits and `.`, `-`, `/`, and begin with a dot.
+    """
     begins_anew: bool = False
     """Whether the session has earlier turns, but none of them left a conversation that the agent can resume."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from relay_core.domain.agents.executors import EXECUTORS, ExecutorChoice, check_executor
 from relay_core.domain.errors import InvalidInput, StepFailed
 from relay_core.domain.step import AgentStep, CloneStep, GitStep
-from relay_core.domain.uploaded_images import with_images
+from relay_core.domain.uploaded_images import DIRECTORY, with_images
 from relay_core.domain.vocabulary import Reason
 from relay_core.store.delegations import notices
 from relay_core.store.executions.claim import Claimed
@@ -46,7 +46,8 @@ def plan_step(
     try:
         request = turn_request(database, claimed, step, workspace)
         prompt = with_images(request.prompt, images)
-        plan = get_executor(choice.name).plan(replace(request, prompt=prompt))
+        here = tuple(f"{DIRECTORY}/{path.rpartition('/')[2]}" for _, path in images)
+        plan = get_executor(choice.name).plan(replace(request, prompt=prompt, images=here))
     except InvalidInput as error:  # the API refuses all other invalid input when the run is posted
         reason = Reason.CANNOT_RESUME if error.field == "session_id" else Reason.START_FAILED
         raise StepFailed(reason, str(error)) from error

@@ -3,17 +3,20 @@
 import base64
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import timedelta
+from socket import create_connection
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import func, select, update
 
+from relay_api.http.body_limit import MOST_LARGER
 from relay_core.store.schema.tables import Image, Project, Task, TaskImage
 from relay_core.store.shared import images
 from relay_core.store.transaction import Database
-from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, problem_of, settings_for
+from tests.support.api_fixtures import RUN, Api, Worker, api_in_process, api_on_a_port, problem_of, settings_for
 from tests.support.pictures import gif, png, png_header
 
 
@@ -179,6 +182,59 @@ def test_a_follow_up_brings_images_to_the_task(api: Api):
     assert api.get(f"/v1/images/{made['id']}").json()["task_ids"] == [run["task_id"]]
     unknown = {"prompt": "and this", "image_ids": [str(uuid4())]}
     assert api.post(f"/v1/sessions/{run['session_id']}/follow-ups", unknown).status_code in {409, 422}
+
+
+def test_images_are_given_to_a_new_task_with_its_first_attempt_or_without(api: Api):
+    one, other, third = image(api), image(api, gif()), image(api, png(shade=1))
+    api.post("/v1/projects", {"name": "shop", "repos": RUN["repos"]})
+    body = {"project_id": "shop", "title": "Look", "image_ids": [one["id"]]}
+    waiting = api.post("/v1/tasks", body)
+    assert waiting.status_code == 201, waiting.text
+    start = {"executor": RUN["executor"], "image_ids": [third["id"]]}
+    started = api.post("/v1/tasks", body | {"image_ids": [one["id"], other["id"]], "start": start})
+    assert started.status_code == 202, started.text
+    tasks = [waiting.json()["id"], started.json()["id"]]
+    assert api.get(f"/v1/images/{one['id']}").json()["task_ids"] == tasks
+    of_task = api.get(f"/v1/images?task_id={tasks[1]}").json()["items"]
+    assert {each["id"] for each in of_task} == {one["id"], other["id"], third["id"]}
+    unknown = api.post("/v1/tasks", body | {"image_ids": [str(uuid4())]})
+    assert problem_of(unknown) == (422, "image_unknown", ["image_ids"])
+    assert len(api.get("/v1/tasks").json()["items"]) == 2, "nothing is created"
+
+
+def test_images_for_an_agent_that_cannot_look_at_them_are_refused(api: Api):
+    made = image(api)
+    blind = [each["name"] for each in api.get("/v1/agents").json()["items"] if not each["can_see_images"]]
+    assert blind == ["aider", "mini"]
+    refused = (422, "images_unsupported", ["image_ids"])
+    api.post("/v1/projects", {"name": "shop", "repos": RUN["repos"]})
+    for name in blind:
+        with_image = {"executor": {"name": name}, "image_ids": [made["id"]]}
+        assert problem_of(api.post("/v1/runs", RUN | with_image)) == refused
+        task = {"project_id": "shop", "title": "Look"}
+        assert problem_of(api.post("/v1/tasks", task | {"start": with_image})) == refused
+        made_task = api.post("/v1/tasks", task).json()["id"]
+        assert problem_of(api.post(f"/v1/tasks/{made_task}/workspaces", with_image)) == refused
+    run = api.run(executor={"name": "aider"})
+    worker = Worker(api.database)
+    worker.finish(worker.claim(run["execution_id"]))
+    worker.ready(run["workspace_id"])
+    follow_up = {"prompt": "look", "image_ids": [made["id"]]}
+    assert problem_of(api.post(f"/v1/sessions/{run['session_id']}/follow-ups", follow_up)) == refused
+    assert count(api, TaskImage) == 0
+
+
+def test_clients_without_a_token_hold_no_place_of_an_upload(database: Database, database_url: str, redis_url: str):
+    with api_on_a_port(database, settings_for(database_url, redis_url)) as api, ExitStack() as held:
+        address = (api.client.base_url.host, api.client.base_url.port)
+        length = f"Host: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {20 << 20}\r\n"
+        tokens = {401: "", 403: f"Authorization: Bearer {api.tokens['reader']}\r\n"}
+        for status, token in [*tokens.items()] * MOST_LARGER:
+            client = held.enter_context(create_connection(address, timeout=30))
+            client.sendall(f"POST /v1/images HTTP/1.1\r\n{length}{token}\r\n".encode() + b"{" * 100)
+            assert client.recv(12) == f"HTTP/1.1 {status}".encode(), "before the body is there"
+        large = png() + bytes(5 << 20)
+        assert upload(api, large).status_code == 201
 
 
 def test_a_task_has_a_limited_number_of_images(api: Api):

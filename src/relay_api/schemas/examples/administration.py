@@ -77,6 +77,7 @@ _AGENT = {
     "program": "claude",
     "can_resume": True,
     "can_rewind": True,
+    "can_see_images": True,
     "permission_modes": ["auto", "plan"],
     "reasoning_efforts": [],
     "variants": [

@@ -46,6 +46,8 @@ class ExecutorKind:
     """Whether a follow-up can continue a conversation of this executor."""
     rewinds: bool = False
     """Whether a follow-up can continue a conversation at an earlier message than its last one."""
+    sees_images: bool = True
+    """Whether it can show its model the images of a task."""
     conversation: bool = True
     """Whether Relay reads a conversation from the output. If not, the end of the output becomes the turn's summary."""
     command_is_program: bool = False
@@ -146,6 +148,7 @@ AIDER = ExecutorKind(
     program="aider",
     package=AgentPackage("aider-chat", Runtime.PYTHON, newest_python=(3, 12)),
     command_is_program=True,
+    sees_images=False,
     permission_modes=(AUTO, PLAN),
     harmless_args=frozenset(
         (
@@ -171,6 +174,7 @@ MINI = ExecutorKind(
     package=AgentPackage("mini-swe-agent mcp", Runtime.PYTHON),
     command_is_program=True,
     resumes=False,
+    sees_images=False,
 )
 
 EXECUTORS: Mapping[str, ExecutorKind] = {

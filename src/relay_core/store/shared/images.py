@@ -159,10 +159,15 @@ def link_to_task(connection: Connection, task_id: UUID, image_id: UUID, principa
 
 
 def link_to_session(connection: Connection, session_id: UUID, image_ids: Sequence[UUID], principal: Principal) -> None:
-    """Make images those of the task of a session that the principal may see; errors as `link`."""
+    """Make images those of the task of a session that the principal may see.
+
+    Raises:
+        InvalidInput: as `link`; `images_unsupported`.
+    """
     if image_ids:
-        of_it = select(Workspace.task_id).join(Session, Session.workspace_id == Workspace.id)
-        task_id = connection.execute(of_it.where(Session.id == session_id)).scalar_one()
+        of_it = select(Workspace.task_id, Session.executor).join(Session, Session.workspace_id == Workspace.id)
+        task_id, executor = connection.execute(of_it.where(Session.id == session_id)).one()
+        uploaded_images.check_images(executor, image_ids)
         link(connection, task_id, image_ids, principal, "image_ids")
 
 

@@ -27,6 +27,7 @@ from relay_core.domain.job_settings import (
 )
 from relay_core.domain.operations import OperationKind
 from relay_core.domain.run import title_of
+from relay_core.domain.uploaded_images import check_images
 from relay_core.domain.vocabulary import RunKind
 from relay_core.domain.working_dir import check_agent_dir
 from relay_core.settings import Settings
@@ -66,7 +67,7 @@ def start_run(
     Raises:
         NotFound: the project does not exist, is deleted, or belongs to another owner.
         InvalidInput: `limits.cpus` is above every node's, the executor or its variant is unknown, the image is not
-            allowed, a repo is named twice, or a secret is unknown or too large.
+            allowed, a repo is named twice, a secret is unknown or too large, or the executor cannot look at images.
     """
     return submit_run(connection, complete_run(connection, run, principal, settings, deployment), principal, settings)
 
@@ -91,6 +92,7 @@ def complete_run(
         placement.check_cpus(connection, settings.pool, run.limits.cpus)
     layers = projects.profiles_over(connection, deployment, project_id)
     executor = agent_profiles.choose(layers, {"name": DEFAULT_EXECUTOR, **run.executor})
+    check_images(executor.name, run.image_ids)
     repos, sources_of_repos = with_defaults(connection, run.repos, project_id, principal.owner)
     rules = ServerRules(run.maxima, settings.allowed_images)
     changes = {

@@ -102,7 +102,17 @@ class Codex:
 
 def _arguments(request: TurnRequest) -> list[str]:
     resume = ["resume"] if request.resume_session_id is not None else []
-    arguments = ["exec", *resume, "--json", "--skip-git-repo-check", _PERMISSIONS, *_QUIET, *CODEX_NO_SNAPSHOTS]
+    images = [f"--image={path}" for path in request.images]
+    arguments = [
+        "exec",
+        *resume,
+        *images,
+        "--json",
+        "--skip-git-repo-check",
+        _PERMISSIONS,
+        *_QUIET,
+        *CODEX_NO_SNAPSHOTS,
+    ]
     if request.model is not None:
         arguments += ["-m", request.model]
     if request.reasoning_effort is not None:

@@ -31,6 +31,7 @@ fi
 
 The configuration contains the permissions of the mode "plan".
 """
+_MODALITIES = {"input": ["text", "image"], "output": ["text"]}
 _TITLE = ("--title", "Relay")
 """Arguments with the title of a new conversation; without a title, opencode asks the model for one."""
 _ENV = {"OPENCODE_DISABLE_AUTOUPDATE": "true", "OPENCODE_DISABLE_LSP_DOWNLOAD": "true"}
@@ -83,7 +84,7 @@ def _arguments(request: TurnRequest) -> list[str]:
         arguments += ["--session", resumed]
     else:
         arguments += _TITLE
-    return [*arguments, *request.args]
+    return [*arguments, *(f"--file={path}" for path in request.images), *request.args]
 
 
 def _config(request: TurnRequest) -> dict[str, Any]:
@@ -105,7 +106,8 @@ def _config(request: TurnRequest) -> dict[str, Any]:
             # The configuration names the variable with the key: a key with a quote as a value would break the JSON.
             "env": ["OPENAI_API_KEY"],
             "options": {"baseURL": "{env:OPENAI_BASE_URL}"},
-            "models": {own: {"name": own, **variants}},
+            # Without these words opencode sends the model a sentence in place of an image.
+            "models": {own: {"name": own, "attachment": True, "modalities": _MODALITIES, **variants}},
         }
         config |= {"provider": {PROVIDER: served}}
     return config

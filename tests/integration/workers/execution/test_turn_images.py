@@ -99,6 +99,33 @@ def test_an_entry_of_the_name_of_an_image_is_replaced_not_followed(node: Node, t
     assert (placed.is_symlink(), placed.read_bytes()) == (False, png())
 
 
+@pytest.mark.parametrize(
+    "tail", [b"#!/bin/sh\ntouch /tmp/x\n", b"PK\x03\x04" + bytes(26), b"<script>alert(1)</script>"]
+)
+def test_what_stands_behind_an_image_is_carried_and_never_executed(node: Node, tail: bytes):
+    """A file that is an image and something else: its name has the type of its first bytes, and nobody may run it."""
+    data = png() + tail
+    workspace_id = submit(node, [uploaded(node, data, "run.sh")])
+    due = node.chain(workspace_id, RunReason.CODING_AGENT)
+    assert node.run(due["id"])["status"] == "completed"
+    name = f".relay-images/run-{hashlib.sha256(data).hexdigest()[:8]}.png"
+    placed = clone_of(node, workspace_id) / name
+    assert (placed.read_bytes(), placed.stat().st_mode & 0o777) == (data, 0o644)
+    assert sorted(path.name for path in placed.parent.iterdir()) == [".gitignore", placed.name]
+
+
+def test_a_link_in_the_place_of_the_ignore_file_is_replaced(node: Node, tmp_path: Path):
+    outside = tmp_path / "victim"
+    outside.write_bytes(b"untouched")
+    outside.chmod(0o666)
+    script = f"mkdir .relay-images && ln -s {outside} .relay-images/.gitignore"
+    workspace_id = submit(node, [uploaded(node, png(), "a.png")], setup_script=script)
+    assert node.run(node.chain(workspace_id, RunReason.CODING_AGENT)["id"])["status"] == "completed"
+    assert outside.read_bytes() == b"untouched"
+    placed = clone_of(node, workspace_id) / ".relay-images/.gitignore"
+    assert (placed.is_symlink(), placed.read_bytes()) == (False, b"*\n")
+
+
 def test_a_directory_of_the_name_of_an_image_ends_the_turn_with_a_reason(node: Node):
     name = f".relay-images/a-{hashlib.sha256(png()).hexdigest()[:8]}.png"
     workspace_id = submit(node, [uploaded(node, png(), "a.png")], setup_script=f"mkdir -p {name}")

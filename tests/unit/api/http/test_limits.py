@@ -131,6 +131,31 @@ def test_larger_bodies_are_taken_by_one_method_only_and_few_at_once():
     asyncio.run(main())
 
 
+def test_a_client_that_may_not_send_a_larger_body_is_told_before_a_byte_of_it_is_read():
+    async def main() -> None:
+        async def app(*_: Any) -> None:
+            raise AssertionError
+
+        async def admit(scope: Any) -> None:
+            raise ApiError(401, "token_missing", scope["path"])
+
+        async def receive() -> Any:
+            raise AssertionError
+
+        answers: list[Any] = []
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        limit = BodyLimit(app, 10, larger={("POST", "/v1/images"): 100}, admit=admit)
+        for headers in ([(b"content-length", b"50")], [(b"transfer-encoding", b"chunked")]):
+            answers.clear()
+            await limit({"type": "http", "method": "POST", "path": "/v1/images", "headers": headers}, receive, send)
+            assert answers[0]["status"] == 401
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_values_are_counted_in_every_encoding_that_is_read(encoding):
     text = json.dumps({"\u2200": 0, **dict.fromkeys(map(str, range(5000)), 1)}, ensure_ascii=False)

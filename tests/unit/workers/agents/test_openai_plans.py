@@ -100,7 +100,8 @@ def test_opencode_serves_a_model_at_the_address_of_the_run(started, model, own):
     args, _, env = started("opencode", {"OPENAI_API_KEY": "secret"}, model=model)
     assert args[4:] == ["--model", f"relay/{own}", "--title", "Relay"]
     config = json.loads(env["OPENCODE_CONFIG_CONTENT"])
-    assert config["provider"]["relay"]["models"] == {own: {"name": own}}
+    sees = {"attachment": True, "modalities": {"input": ["text", "image"], "output": ["text"]}}
+    assert config["provider"]["relay"]["models"] == {own: {"name": own, **sees}}
     assert config["provider"]["relay"]["env"] == ["OPENAI_API_KEY"]
     assert "secret" not in env["OPENCODE_CONFIG_CONTENT"]
 

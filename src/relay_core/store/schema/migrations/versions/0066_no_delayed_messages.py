@@ -5,8 +5,8 @@ import re
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0062"
-down_revision = "0061"
+revision = "0066"
+down_revision = "0065"
 branch_labels = None
 depends_on = None
 
