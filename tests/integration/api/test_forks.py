@@ -7,7 +7,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text, update
 
+from relay_core.store.executions.claim import Claimant, NotClaimed, claim
 from relay_core.store.executions.messages import messages_of
+from relay_core.store.nodes import placement
 from relay_core.store.schema.tables import Workspace, WorkspaceRepo
 from relay_core.store.transaction import Database
 from tests.support.api_fixtures import NODE, RUN, Api, Worker, api_in_process, problem_of, settings_for
@@ -184,3 +186,18 @@ def test_a_subtask_starts_from_its_parent_unless_it_is_told_not_to(api: Api, wor
     body = {"project_id": "shop", "title": "x", "parent_workspace_id": parent["workspace_id"]}
     at_once = api.post("/v1/tasks", body | {"start": {"executor": SHELL}}).json()["started"]
     assert workspace(api, at_once)["forked_from"] == parent["workspace_id"]
+
+
+def test_a_fork_waits_while_its_node_is_short_of_disk_space(api: Api, worker: Worker):
+    task = task_of(api)
+    made = started(api, task, from_workspace=worked(api, worker, task)["workspace_id"])
+    by = Claimant("worker@test", NODE, "default", 60)
+    with worker.database.begin() as connection:
+        refused = claim(connection, UUID(made["execution_id"]), 1, by, full="it has no space")
+        connection.execute(text("UPDATE runtime_nodes SET reported_health = 'disk_pressure'"))
+    assert isinstance(refused, NotClaimed)
+    assert "it has no space" in refused.why
+    with worker.database.connect() as connection:
+        [why] = placement.why_each_waits(connection, [UUID(made["execution_id"])]).values()
+    assert f"{NODE} is short of disk space" in str(why)
+    assert worker.claim(made["execution_id"]).run_reason == "clone"

@@ -160,7 +160,7 @@ def _claim_of_workspace(
         return NotClaimed(gone, refused)
     if why := _why_elsewhere(found, by) or _why_held(found) or _why_not_next(found):
         return NotClaimed(why)
-    if found.workspace.node_id is None and full is not None:
+    if found.workspace.begins and full is not None:
         return _waiting(connection, execution_id, full)
     return _take(connection, found, by, taken_at)
 

@@ -28,6 +28,7 @@ _OF_WORKSPACE = (
     "limits",
     "needs",
     "next_gid",
+    "forked_from",
     "diverged_at",
 )
 """Columns of a `WorkspaceCondition`."""

@@ -14,6 +14,7 @@ from relay_core.store.executions import owned
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.schema.tables import ExecutionProcessRepoState, Merge, WorkspaceRepo
 from relay_core.store.workspaces import lane
+from relay_core.store.workspaces.fork import sources_of
 
 M = Merge
 MOST_CONFLICTS = 100
@@ -113,6 +114,8 @@ def merged(connection: Connection, claimed: Claimed, result: Result) -> None:
 def earlier(connection: Connection, workspace_id: UUID, repo_id: UUID, *, but: UUID | None) -> list[Earlier]:
     """Return what earlier merges of a repository of a workspace pushed, or meant to push, newest first.
 
+    Those of the workspaces that a fork starts from are among them, as its commits have theirs.
+
     Args:
         connection: any transaction.
         workspace_id: the workspace.
@@ -120,7 +123,8 @@ def earlier(connection: Connection, workspace_id: UUID, repo_id: UUID, *, but: U
         but: a merge that is left out.
     """
     commit = func.coalesce(M.merge_commit, M.prepared_commit)
-    statement = select(M.source_commit, commit).where(M.workspace_id == workspace_id, M.repo_id == repo_id)
+    of = [workspace_id, *sources_of(connection, workspace_id)]
+    statement = select(M.source_commit, commit).where(M.workspace_id.in_(of), M.repo_id == repo_id)
     statement = statement.where(M.source_commit.is_not(None), commit.is_not(None))
     if but is not None:
         statement = statement.where(M.id != but)

@@ -244,6 +244,8 @@ class _Fleet:
     def _why_not_there(self, node: NodeRow, workspace: WorkspaceCondition) -> str | None:
         if workspace.node_id is None and (why := self._why_nothing_new(node)):
             return why
+        if workspace.begins and node.reported_health in _UNWELL_NODE:
+            return _UNWELL_NODE[node.reported_health].format(node.node_id)
         return why_no_room(self.loads.get(node.node_id, Load(0, 0)), node.capacity, _demand(workspace.limits))
 
     def _why_nothing_new(self, node: NodeRow) -> str | None:

@@ -34,6 +34,8 @@ class WorkspaceCondition:
     """Capabilities that its node has to declare."""
     next_gid: int
     """Group id for the processes of the next execution that is claimed."""
+    forked: bool = False
+    """Whether it starts from the recorded state of another workspace, on whose node it was placed at once."""
     diverged: bool = False
     """Whether a clone is not as it was recorded, which no person has acknowledged yet."""
 
@@ -54,8 +56,14 @@ class WorkspaceCondition:
             limits=Limits.from_row(row["limits"]),
             needs=frozenset(row["needs"]),
             next_gid=row["next_gid"],
+            forked=row["forked_from"] is not None,
             diverged=row["diverged_at"] is not None,
         )
+
+    @property
+    def begins(self) -> bool:
+        """Whether its first step, which makes its clones, is still to come, so that it is new to its node."""
+        return self.node_id is None or (self.forked and self.state is WorkspaceState.STARTING)
 
     @property
     def stopped(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, RowMapping, select, text
 from sqlalchemy.dialects.postgresql import distinct_on
 
 from relay_core.domain.errors import Conflict, InvalidInput, NotFound
@@ -27,6 +27,15 @@ from relay_core.store.tokens import Principal
 
 E, N, S, W = ExecutionProcess, RuntimeNode, ExecutionProcessRepoState, WorkspaceRepo
 FIELD = "from_workspace"
+_SOURCES = text(
+    """
+    WITH RECURSIVE sources AS (
+      SELECT forked_from AS id FROM workspaces WHERE id = :fork
+      UNION
+      SELECT w.forked_from FROM sources s JOIN workspaces w ON w.id = s.id)
+    SELECT id FROM sources WHERE id IS NOT NULL
+    """
+)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,11 @@ def has_states(connection: Connection, workspace_id: UUID, principal: Principal)
         return False
     urls = connection.scalars(select(W.url).where(W.workspace_id == workspace_id)).all()
     return bool(urls) and set(urls) <= _states(connection, ForkRequest(workspace_id)).keys()
+
+
+def sources_of(connection: Connection, workspace_id: UUID) -> list[UUID]:
+    """Return the workspaces that a fork starts from, directly or not; empty for a workspace that is none."""
+    return list(connection.scalars(_SOURCES, {"fork": workspace_id}))
 
 
 def no_state(workspace_id: UUID, of: str = "") -> Conflict:

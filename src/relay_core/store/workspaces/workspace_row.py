@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Exists, bindparam, exists, select, text
+from sqlalchemy import Connection, Exists, bindparam, exists, select
 
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
@@ -24,6 +24,7 @@ from relay_core.store.schema.tables import (
     WorkspaceScope,
     WorkspaceSecret,
 )
+from relay_core.store.workspaces.fork import sources_of
 
 
 @dataclass(frozen=True)
@@ -126,18 +127,6 @@ _WITH_WHAT_IT_HAS = (
 """A workspace with its latest executor, and which other tables have rows of it: most workspaces have none there."""
 
 
-_SOURCES = text(
-    """
-    WITH RECURSIVE sources AS (
-      SELECT forked_from AS id FROM workspaces WHERE id = :fork
-      UNION
-      SELECT w.forked_from FROM sources s JOIN workspaces w ON w.id = s.id)
-    SELECT id FROM sources WHERE id IS NOT NULL
-    """
-)
-"""The workspaces that a fork starts from, directly or not."""
-
-
 def _environment(connection: Connection, workspace_id: UUID) -> Sequence[Any]:
     columns = (WorkspaceEnvironment.name, WorkspaceEnvironment.value, WorkspaceEnvironment.secret)
     return connection.execute(select(*columns).where(WorkspaceEnvironment.workspace_id == workspace_id)).all()
@@ -152,7 +141,7 @@ def load(connection: Connection, workspace_id: UUID) -> WorkspaceRow:
     env = _environment(connection, workspace_id) if row["has_environment"] else []
     given = secrets.given(connection, workspace_id) if row["was_given"] else []
     masked = [value for _, value, secret in env if secret]
-    for source in [] if row["forked_from"] is None else connection.scalars(_SOURCES, {"fork": workspace_id}).all():
+    for source in [] if row["forked_from"] is None else sources_of(connection, workspace_id):
         given += secrets.given(connection, source)
         masked += [value for _, value, secret in _environment(connection, source) if secret]
     return WorkspaceRow(

@@ -2,6 +2,7 @@
 
 import shutil
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -10,12 +11,14 @@ import pytest
 from sqlalchemy import select, update
 
 from relay_core.domain.agents.executors import ExecutorChoice
+from relay_core.domain.forges import Forges
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.delegations import delegations, scopes
 from relay_core.store.delegations.delegations import NewDelegation, RuleInput
 from relay_core.store.executions.retry import retry_workspace
-from relay_core.store.schema.tables import Event, Task, Workspace, WorkspaceRepo
+from relay_core.store.merges.requests import MergeRequest, add_merge
+from relay_core.store.schema.tables import Event, Merge, Task, Workspace, WorkspaceRepo
 from relay_core.store.workspaces import diffs, fork
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.fork import ForkRequest
@@ -178,6 +181,24 @@ def test_the_child_of_a_delegation_starts_from_its_parents_work_and_writes_its_p
         assert not scopes.effective(connection, parent).restricted, "the parent may write it again"
     store = node.context.settings.data_dir / "stores" / str(child) / f"{node.repo.name}.git"
     assert git(store, "show", f"{work}:src/file") == "child", "and what the child did is there"
+
+
+def test_what_the_source_has_merged_is_not_merged_again_by_its_fork(node: Node, tmp_path: Path) -> None:
+    bare = tmp_path / "remote.git"
+    git(node.repo, "clone", "-q", "--bare", str(node.repo), str(bare))
+    source = submit(node, "echo one >file", RepoInput(f"file://{bare}", "main"))
+    assert node.run(node.chain(source, RunReason.CODING_AGENT)["id"])["status"] == "completed"
+    made = forked(node, source, "echo two >file")
+    prepared(node, made)
+    assert node.run(node.due(made)["id"])["status"] == "completed"
+    for workspace, content in ((source, "one"), (made, "two")):
+        with node.db.begin() as connection:
+            merge = add_merge(connection, workspace, MergeRequest(), ME, Forges())
+            execution = connection.execute(select(Merge.execution_id).where(Merge.id == merge)).scalar_one()
+        ended = node.run(execution)
+        assert ended["status"] == "completed", ended["error_reason"]
+        assert git(bare, "show", "main:file") == content
+    assert git(bare, "rev-list", "--count", "main") == "3", "one commit of each"
 
 
 def test_a_secret_of_the_source_stays_masked_in_its_forks(node: Node) -> None:
