@@ -256,10 +256,13 @@ def of_operation(connection: Connection, operation_id: UUID, owner: str | None =
 
 
 def readable_by(owner: str) -> ColumnElement[bool]:
-    """Return the condition of the events that an owner may read: of its workspaces, projects and credentials."""
-    mine = select(Workspace.id).where(Workspace.created_by == owner)
-    own = select(Project.id).where(Project.created_by == owner)
-    return Event.workspace_id.in_(mine) | Event.project_id.in_(own) | (Event.owner == owner)
+    """Return the condition of the events that an owner may read: of its workspaces, projects and credentials.
+
+    It looks up the owner for each event. With ``IN``, Postgres would read all workspaces of the owner first.
+    """
+    of_workspace = select(Workspace.created_by).where(Workspace.id == Event.workspace_id).scalar_subquery()
+    of_project = select(Project.created_by).where(Project.id == Event.project_id).scalar_subquery()
+    return (of_workspace == owner) | (of_project == owner) | (Event.owner == owner)
 
 
 def of_project(connection: Connection, project_id: UUID, after: int, limit: int = 500) -> list[EventRow]:

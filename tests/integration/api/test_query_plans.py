@@ -24,7 +24,8 @@ from tests.support import many_runs, reading
 from tests.support.api_fixtures import Api, api_in_process, settings_for
 from tests.support.published import Published
 
-RUNS = 3000
+RUNS = 4000
+"""Enough for the owner of most of them to have more workspaces than a scan may visit."""
 MOST_ROWS = 2000
 """Most rows that a scan may visit: a search for a text begins with the titles of the newest thousand runs."""
 READ_ALL = {"/v1/runs?q={{"}

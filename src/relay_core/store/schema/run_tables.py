@@ -88,7 +88,7 @@ class Run(Base):
         Index("runs_of_owner", "owner", "created_at", "id"),
         Index("runs_of_project", "project_id", "created_at", "id"),
         Index("runs_of_workspace", "workspace_id", "created_at", "id"),
-        Index("runs_of_conclusion", "conclusion", "created_at", "id"),
+        Index("runs_of_conclusion", "conclusion", "created_at", "id", "owner"),
         Index("runs_active", "owner", "created_at", "id", postgresql_where=text("status <> 'completed'")),
         Index(
             "runs_labels",
