@@ -16,7 +16,8 @@ from starlette.routing import BaseRoute, Route
 from relay_api.http.field_errors import field_errors
 from relay_api.http.head import STREAM
 from relay_api.http.headers import SECURITY_HEADERS
-from relay_core.domain.errors import Ambiguous, Conflict, InvalidInput, NotFound, RelayError
+from relay_core.domain.errors import Ambiguous, Conflict, Gone, InvalidInput, NotFound, RelayError
+from relay_core.store.logs.removed import LogRemoved
 from relay_core.store.outage import SQLAlchemyError, is_away
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,17 +97,18 @@ def allowed_methods(routes: Sequence[Route], path: str) -> list[str]:
 
 
 async def _relay_error(request: Request, error: RelayError) -> JSONResponse:
-    status = next(
-        (status for kind, status in ((InvalidInput, 422), (NotFound, 404), (Conflict, 409)) if isinstance(error, kind)),
-        500,
-    )
+    statuses = ((InvalidInput, 422), (NotFound, 404), (Conflict, 409), (Gone, 410))
+    status = next((status for kind, status in statuses if isinstance(error, kind)), 500)
     if status == 500:
         return await _unexpected(request, error)
     errors = None
     if isinstance(error, InvalidInput) and error.field:
         errors = [{"field": error.field, "message": str(error), "code": error.code}]
     candidates = jsonable_encoder(error.candidates) if isinstance(error, Ambiguous) else None
-    return problem(status, error.code, str(error), instance=request.url.path, errors=errors, candidates=candidates)
+    more: dict[str, Any] = {"errors": errors, "candidates": candidates}
+    if isinstance(error, LogRemoved):
+        more["removed"] = error.as_json()
+    return problem(status, error.code, str(error), instance=request.url.path, **more)
 
 
 async def _validation_error(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -10,6 +10,7 @@ _TEXTS = {
     403: "The token lacks a scope.",
     404: "Not there, or not yours.",
     409: "The present state, an `Idempotency-Key` used before, or an ambiguous id, does not allow it.",
+    410: "It was removed; `removed` says which part and when.",
     413: "The body is too large.",
     415: "The body is not sent as JSON.",
     416: "The range lies behind the end.",

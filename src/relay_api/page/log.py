@@ -16,7 +16,7 @@ from relay_api.page.steps import flower_link
 from relay_api.schemas.patterns import CURSOR
 from relay_api.streaming import log_frames, sse
 from relay_core.domain.vocabulary import Stream
-from relay_core.store.logs.log_store import StreamInfo, stream_infos
+from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.views import execution_views
 from relay_core.store.views.access import require_execution
 
@@ -62,6 +62,7 @@ def read_log(
     with services.database.connect() as connection:
         require_execution(connection, execution_id, browser.principal)
         size = stream_infos(connection, [execution_id]).get((execution_id, stream), StreamInfo()).bytes
+    services.logs.require_bytes(execution_id, stream)
     answer = ranged_answer(range, size)
     headers = answer.headers | {
         "Content-Security-Policy": SANDBOX,
@@ -85,6 +86,7 @@ async def follow_log(
     def allowed() -> None:
         with services.database.connect() as connection:
             require_execution(connection, execution_id, browser.principal)
+        services.logs.require_bytes(execution_id, stream)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else offset

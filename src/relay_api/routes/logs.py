@@ -13,7 +13,7 @@ from relay_api.ids import ExecutionId
 from relay_api.schemas.patterns import CURSOR
 from relay_api.streaming import log_frames, plain, sse
 from relay_core.domain.vocabulary import Stream
-from relay_core.store.logs.log_store import StreamInfo, stream_infos
+from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.views.access import require_execution
 
 router = APIRouter(prefix="/v1/executions/{execution_id}/logs", tags=["logs"])
@@ -29,7 +29,7 @@ _BYTES = "application/octet-stream"
     "",
     response_class=StreamingResponse,
     responses={
-        **problems(404, 416),
+        **problems(404, 410, 416),
         200: raw("The bytes stored so far.", _BYTES),
         206: raw("The range of them.", _BYTES),
     },
@@ -49,16 +49,20 @@ def download_log(
 ) -> Response:
     """Return the exact bytes that the process wrote, with secrets masked; of a running process, those stored so far.
 
+    The bytes of a log that was removed (`logs` of the execution has `removed_at`) are answered with 410 `log_removed`.
     Once the log is complete, the header `ETag` is the sha256 of the stream. With `follow` the answer ends when the log
     is complete; if the server cannot go on, the connection breaks off.
     """
     if follow:
         with services.database.connect() as connection:
             require_execution(connection, execution_id, principal)
+        services.logs.require_bytes(execution_id, stream)
         return plain.response(plain.follow_execution(services, execution_id, stream), services, principal)
     with services.database.connect() as connection:
         require_execution(connection, execution_id, principal)
         log = stream_infos(connection, [execution_id]).get((execution_id, stream), StreamInfo())
+    if log.removed_at is not None:
+        services.logs.require_bytes(execution_id, stream)
     size = log.bytes
     etag = f'"{log.sha256}"' if log.closed and log.sha256 else None
     wanted = range if if_range is None or if_range == etag else None
@@ -72,7 +76,7 @@ def download_log(
 @router.get(
     "/stream",
     response_class=StreamingResponse,
-    responses={**problems(404), 200: raw("Pieces of the log.", "text/event-stream")},
+    responses={**problems(404, 410), 200: raw("Pieces of the log.", "text/event-stream")},
     summary="Follow a log",
 )
 async def stream_log(
@@ -104,6 +108,7 @@ async def stream_log(
     def allowed() -> None:
         with services.database.connect() as connection:
             require_execution(connection, execution_id, principal)
+        services.logs.require_bytes(execution_id, stream)
 
     await run_in_threadpool(allowed)
     start = int(last_event_id) if last_event_id is not None else offset

@@ -64,7 +64,7 @@ async def stream_run_events(
 @router.get(
     "/logs",
     response_class=StreamingResponse,
-    responses={**problems(404), 200: raw("The bytes of all steps.", plain.BYTES)},
+    responses={**problems(404, 410), 200: raw("The bytes of all steps.", plain.BYTES)},
     summary="Download or follow the log of a run",
 )
 def download_run_log(
@@ -85,12 +85,15 @@ def download_run_log(
     begins with the name of its repository, `app | `. The exact bytes of one step are at
     `/v1/executions/{execution_id}/logs`.
 
+    In place of a log that was removed because of its age or size, a line says so; without markers the answer is 410.
     With `follow` the answer ends when the run is completed; if the server cannot go on, the connection breaks off.
     """
     with services.database.connect() as connection:
         require_run(connection, run_id, principal)
         progress = run_steps.progress_of(connection, run_id)
     marked = plain.Markers(markers)
+    if not markers:
+        plain.refuse_removed(services, progress)
     if follow:
         return plain.response(plain.follow_run(services, run_id, marked), services, principal)
     return StreamingResponse(plain.stored_run(services, progress, marked), media_type=plain.BYTES)

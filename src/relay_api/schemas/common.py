@@ -1,7 +1,7 @@
 """Types that all schemas share. Requests may not have unknown keys or values of another type, nor NUL in a text."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -80,6 +80,17 @@ class Checks(Output):
     redis: Check
 
 
+class RemovedOut(Output):
+    """The bytes of a log that were removed because of their age or size."""
+
+    stream: str
+    start: int = Field(description="Offset of the first removed byte that was asked for.")
+    end: int = Field(description="Offset after the last one: the size of the stream.")
+    sha256: str | None = Field(description="Of the whole stream.")
+    removed_at: datetime
+    cause: Literal["age", "size"]
+
+
 class Problem(Output):
     """An error in the format of RFC 9457 (`application/problem+json`)."""
 
@@ -95,6 +106,7 @@ class Problem(Output):
     candidates: list[CandidateOut] | None = Field(
         None, description="Of `ambiguous_id`: what the id may stand for, newest first; null in other errors."
     )
+    removed: RemovedOut | None = Field(None, description="Of `log_removed`: what was removed; null in other errors.")
     checks: Checks | None = Field(None, description="Results of the checks of `/healthz`; null in other errors.")
 
 

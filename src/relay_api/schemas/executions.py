@@ -8,7 +8,7 @@ from pydantic import Field
 
 from relay_api.schemas.common import Input, NextCursor, Output
 from relay_api.schemas.links import DiffLinks, ExecutionLinks
-from relay_api.schemas.measures import PatchStat, StateStat, UsageOut
+from relay_api.schemas.measures import PatchStat, StateStat, UsageOut, is_none
 from relay_api.schemas.shapes import EventPayload, Shaped, StepAction, WorkTreeSummary
 from relay_core.domain.admission import LimitKind, WaitKind
 from relay_core.domain.events import EventKind
@@ -79,6 +79,11 @@ class LogOut(Output):
     sha256: str | None = Field(description="SHA-256 of the stored bytes, once the log is complete.")
     truncated: bool = Field(description="Whether the process wrote more than is stored.")
     closed: bool = Field(description="Whether the log is complete: no byte will be added.")
+    removed_at: datetime | None = Field(
+        None,
+        exclude_if=is_none,
+        description="When its bytes were removed because of their age or size; left out while they are there.",
+    )
 
 
 class LogsOut(Output):

@@ -8,7 +8,8 @@ from relay_core.domain.limits import Limits
 _DEFAULT = Limits()
 
 
-def _is_none(value: object) -> bool:
+def is_none(value: object) -> bool:
+    """Return whether a value is None, so that its field is left out."""
     return value is None
 
 
@@ -33,14 +34,14 @@ class StateStat(PatchStat):
 
     step: PatchStat | None = Field(
         default=None,
-        exclude_if=_is_none,
+        exclude_if=is_none,
         description="The changes of this execution alone; left out where they are the whole diff.",
     )
 
 
 def _measure(description: str) -> float | None:
     """Return a field of `UsageOut`, which an answer leaves out if its agent does not report it."""
-    found: float | None = Field(default=None, exclude_if=_is_none, description=description)
+    found: float | None = Field(default=None, exclude_if=is_none, description=description)
     return found
 
 

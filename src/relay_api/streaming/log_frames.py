@@ -13,6 +13,7 @@ from relay_api.services import Services
 from relay_api.streaming import sse
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.log_store import Piece
+from relay_core.store.logs.removed import LogRemoved
 from relay_core.store.views.execution_views import end_of
 
 View = Literal["b64", "utf8"]
@@ -54,9 +55,13 @@ async def follow(services: Services, log: FollowedLog) -> AsyncIterator[bytes]:
     """Yield the events of the log from ``log.start`` on, then the event `end` when the log is complete."""
     text = TextView() if log.view == "utf8" else None
     end = log.start
-    async for piece in services.live.follow(log.execution_id, log.stream, log.start):
-        end = piece.offset + len(piece.data)
-        yield _piece(piece, end, text)
+    try:
+        async for piece in services.live.follow(log.execution_id, log.stream, log.start):
+            end = piece.offset + len(piece.data)
+            yield _piece(piece, end, text)
+    except LogRemoved as removed:  # since this reader began
+        yield sse.frame(removed.as_json(), event="removed", last_id=str(end))
+        return
     for stream, rest in text.rest() if text else []:
         yield sse.frame({"stream": stream, "offset": end, "text": rest}, last_id=str(end))
     yield sse.frame(await run_in_threadpool(_ending, services, log), event="end", last_id=str(end))

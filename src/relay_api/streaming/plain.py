@@ -16,6 +16,7 @@ from relay_api.services import Services
 from relay_api.streaming.open_streams import CountedStream
 from relay_core.domain.logs.side_by_side import PrefixedLines, names_of
 from relay_core.domain.vocabulary import Stream
+from relay_core.store.logs.stream_info import StreamInfo
 from relay_core.store.tokens import Principal
 from relay_core.store.views.run_steps import RunProgress, StepName, progress_of
 
@@ -70,8 +71,11 @@ def stored_run(services: Services, progress: RunProgress, markers: Markers) -> I
     """Yield the logs of all steps of a run that are stored now, in the order in which the steps were created."""
     for step in progress.steps:
         yield markers.before(step)
-        size = services.logs.sizes(step.execution_id)[Stream.ALL].bytes
-        for part in services.logs.iter_range(step.execution_id, Stream.ALL, 0, size):
+        log = services.logs.sizes(step.execution_id)[Stream.ALL]
+        if log.removed_at is not None:
+            yield markers.saw(_removed(log))
+            continue
+        for part in services.logs.iter_range(step.execution_id, Stream.ALL, 0, log.bytes):
             yield markers.saw(part)
 
 
@@ -91,10 +95,31 @@ async def follow_run(services: Services, run_id: UUID, markers: Markers) -> Asyn
             await services.events.wait_workspace(progress.workspace_id, progress.event_cursor)
             continue
         now = _shown_together(left) if markers.wanted else left[:1]
+        log = (await run_in_threadpool(services.logs.sizes, now[0].execution_id))[Stream.ALL]
+        if log.removed_at is not None:
+            now = left[:1]
+            yield markers.before(*now)
+            yield markers.saw(_removed(log))
+            done.add(now[0].execution_id)
+            continue
         yield markers.before(*now)
         async for part in _followed(services, now):
             yield markers.saw(part)
         done.update(step.execution_id for step in now)
+
+
+def refuse_removed(services: Services, progress: RunProgress) -> None:
+    """Raise an error if the bytes of the log of a step were removed; for readers that get exact bytes.
+
+    Raises:
+        LogRemoved: they were.
+    """
+    for step in progress.steps:
+        services.logs.require_bytes(step.execution_id, Stream.ALL)
+
+
+def _removed(log: StreamInfo) -> bytes:
+    return f"({log.bytes} bytes were removed at {log.removed_at:%Y-%m-%d %H:%M:%S %Z})\n".encode() if log.bytes else b""
 
 
 def _shown_together(left: Sequence[StepName]) -> Sequence[StepName]:

@@ -11,6 +11,8 @@ RelayError                        something went wrong in Relay; the API answers
     AlreadyStarted                the worker attaches to the step that was started before (containers.pid1.errors)
     StartForbidden                the worker ends the execution as never started (containers.pid1.errors)
     NotRunning                    the step has ended, or has no terminal (containers.pid1.errors)
+  Gone                            the client goes on without what was removed: 410
+    LogRemoved                    the bytes of a log were removed, when and why (store.logs.removed)
   Stale                           the worker stops working on the execution: another worker owns it
   StepFailed                      the execution ends as failed or killed, with a `Reason`
     JobFileInvalid                relay.toml of the repository has a fault (job_file)
@@ -80,6 +82,12 @@ class NotFound(RelayError, LookupError):  # noqa: N818
     """The named thing does not exist, or the client's token may not see it."""
 
     code = "not_found"
+
+
+class Gone(RelayError):  # noqa: N818
+    """The named thing existed and was removed by a rule of the server."""
+
+    code = "gone"
 
 
 class Conflict(RelayError):  # noqa: N818

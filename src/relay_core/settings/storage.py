@@ -33,6 +33,20 @@ class StorageSettings(SettingsGroup):
         "Put it on a large disk; moving it moves the node's identity with it.",
     )
 
+    log_retention_days: float | None = Field(
+        None,
+        ge=0,
+        le=36500,
+        description="Days for which the bytes of a log are kept after the week in which its execution started; their "
+        "size and checksum stay (docs/housekeeping.md). 0 or unset: for ever.",
+    )
+    log_retention_bytes: int | None = Field(
+        None,
+        ge=0,
+        description="Bytes on the disk that all stored logs may have; the oldest weeks beyond them are removed. 0 or "
+        "unset: no limit.",
+    )
+
     @field_validator("data_dir")
     @classmethod
     def _is_absolute(cls, value: Path) -> Path:

@@ -14,7 +14,8 @@ import structlog
 from relay_core.domain.errors import Stale
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.retry import Backoff, until_available
-from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable, StreamInfo
+from relay_core.store.logs.log_store import LogStore, LogStoreUnavailable
+from relay_core.store.logs.stream_info import StreamInfo
 from relay_core.store.outage import SQLAlchemyError
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.reader import CaptureReader, CaptureState

@@ -19,7 +19,8 @@ from relay_core.domain.errors import RelayError
 from relay_core.domain.logs.append import AppendResult
 from relay_core.domain.vocabulary import Reason, Stream
 from relay_core.live_log.publisher import LiveLogPublisher
-from relay_core.store.logs.log_store import Append, LogStore, StreamInfo
+from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.logs.stream_info import StreamInfo
 from relay_workers.capture.file_watcher import FileWatcher, WatchEvents
 from relay_workers.capture.handle import HUNG_SECONDS, CaptureHandle
 from relay_workers.capture.reader import CaptureReader

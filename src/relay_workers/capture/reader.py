@@ -10,7 +10,8 @@ import structlog
 
 from relay_core.domain.logs.append import RefusedAppends
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_core.store.logs.log_store import Append, StreamInfo
+from relay_core.store.logs.log_store import Append
+from relay_core.store.logs.stream_info import StreamInfo
 from relay_workers.capture.digests import Digests
 from relay_workers.capture.request import Backlog, CaptureRequest, CollectedBytes
 from relay_workers.capture.step_signals import StepSignals

@@ -7,7 +7,8 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from relay_core.domain.vocabulary import Reason, Stream
-from relay_core.store.logs.log_store import Append, StreamEnd, StreamInfo
+from relay_core.store.logs.log_store import Append, StreamEnd
+from relay_core.store.logs.stream_info import StreamInfo
 from relay_workers.host_files.safe_dir import OpenFile
 
 

@@ -14,7 +14,7 @@ from relay_core.store.nodes.sweep_turns import take_turn
 from relay_core.store.shared import images
 from relay_core.store.transaction import Database
 from relay_core.store.transfer import parts
-from relay_workers.maintenance import idle_workspaces
+from relay_workers.maintenance import idle_workspaces, retention
 from relay_workers.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,8 @@ COMPACTION_SECONDS = 1.0
 def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     """Delete old idempotency keys and incarnations, end what gone nodes left undone, and compact finished logs.
 
-    Events get their positions, and workspaces in which nothing happens are stopped.
+    Events get their positions, workspaces in which nothing happens are stopped, archived or deleted, and partitions are
+    made and dropped.
 
     Compaction takes up to `COMPACTION_SECONDS`.
 
@@ -43,6 +44,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
     _forget_images(database, settings.image_unused_hours)
     _forget_parts(database)
     idle_workspaces.sweep(database, settings, metrics)
+    retention.sweep(database, settings, metrics)
     _give_up(database, settings.node_gone_days * DAY_SECONDS)
     with database.begin() as connection:
         compaction.pass_over_short(connection)

@@ -6,6 +6,7 @@ as many bytes per second as an INSERT with parameters, and four times as many wi
 
 import struct
 from collections.abc import Iterable
+from datetime import date
 from io import BytesIO
 from typing import NamedTuple
 from uuid import UUID
@@ -17,7 +18,7 @@ RAW = 0
 ZSTD = 1
 
 COPY = (
-    "COPY log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data) "
+    "COPY log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data, week) "
     "FROM STDIN WITH (FORMAT binary)"
 )
 
@@ -27,6 +28,9 @@ _TRAILER = struct.pack("!h", -1)
 _ID = struct.Struct("!hi16s")
 _TEXT_LENGTH = struct.Struct("!i")
 _REST = struct.Struct("!iqiqiqihi")
+_WEEK = struct.Struct("!ii")
+_FIRST_DAY = date(2000, 1, 1).toordinal()
+"""Postgres counts days from here."""
 
 
 class Frame(NamedTuple):
@@ -52,6 +56,8 @@ class ChunkRow(NamedTuple):
     start: int
     all_offset: int
     frame: Frame
+    week: date
+    """That of the log; it chooses the partition."""
 
 
 def encode(data: bytes) -> Frame:
@@ -78,11 +84,12 @@ def copy_source(rows: Iterable[ChunkRow]) -> BytesIO:
         stream = row.stream.encode()
         frame = row.frame
         parts += (
-            _ID.pack(7, 16, row.execution_id.bytes),
+            _ID.pack(8, 16, row.execution_id.bytes),
             _TEXT_LENGTH.pack(len(stream)),
             stream,
             _REST.pack(8, row.start, 8, row.all_offset, 8, frame.byte_length, 2, frame.codec, len(frame.data)),
             frame.data,
+            _WEEK.pack(4, row.week.toordinal() - _FIRST_DAY),
         )
     parts.append(_TRAILER)
     return BytesIO(b"".join(parts))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.chunks import MAX_CHUNK_BYTES, Frame, decode, encode
@@ -45,11 +45,12 @@ class Step:
 def pass_over_short(connection: Connection) -> int:
     """Note that finished logs of at most one row need no compaction, `LOGS_AT_ONCE` at most; return their number."""
     s = LogStream
-    few = select(C.all_offset).where(C.execution_id == s.execution_id).limit(2).correlate(s).subquery()
+    few = select(C.all_offset).where(C.execution_id == s.execution_id, C.week == s.week).limit(2)
+    first_two = few.correlate(s).subquery()
     short = (
         select(s.execution_id)
         .where(s.stream == Stream.ALL, s.closed, s.compacted_to == 0)
-        .where(select(func.count()).select_from(few).scalar_subquery() < 2)
+        .where(select(func.count()).select_from(first_two).scalar_subquery() < 2)
         .limit(LOGS_AT_ONCE)
         .with_for_update(skip_locked=True)
     )
@@ -64,26 +65,27 @@ def compact_one(connection: Connection) -> Step | None:
     """
     s = LogStream
     found = connection.execute(
-        select(s.execution_id, s.compacted_to, s.bytes)
+        select(s.execution_id, s.compacted_to, s.bytes, s.week)
         .where(s.stream == Stream.ALL, s.closed, s.compacted_to.is_not(None))
         .limit(1)
         .with_for_update(skip_locked=True)
     ).one_or_none()
     if found is None:
         return None
-    rows = _next_rows(connection, found.execution_id, found.compacted_to)
-    after = sum(_merge(connection, found.execution_id, run) for run in _runs(rows))
+    mine = (C.execution_id == found.execution_id) & (C.week == found.week)
+    rows = _next_rows(connection, mine, found.compacted_to)
+    after = sum(_merge(connection, mine, found, run) for run in _runs(rows))
     reached = rows[-1].all_offset + rows[-1].byte_length if rows else found.bytes
     complete = reached >= found.bytes
-    mine = (s.execution_id == found.execution_id) & (s.stream == Stream.ALL)
-    connection.execute(update(s).where(mine).values(compacted_to=None if complete else reached))
+    of_log = (s.execution_id == found.execution_id) & (s.stream == Stream.ALL)
+    connection.execute(update(s).where(of_log).values(compacted_to=None if complete else reached))
     return Step(found.execution_id, len(rows), after, complete)
 
 
-def _next_rows(connection: Connection, execution_id: UUID, start: int) -> Sequence[Any]:
+def _next_rows(connection: Connection, mine: ColumnElement[bool], start: int) -> Sequence[Any]:
     sizes = (
         select(C.all_offset, C.byte_length)
-        .where(C.execution_id == execution_id, C.all_offset >= start)
+        .where(mine, C.all_offset >= start)
         .order_by(C.all_offset)
         .limit(ROWS_AT_ONCE)
     )
@@ -94,7 +96,7 @@ def _next_rows(connection: Connection, execution_id: UUID, start: int) -> Sequen
         end = all_offset + length
     return connection.execute(
         select(C.stream, C.start_offset, C.all_offset, C.byte_length)
-        .where(C.execution_id == execution_id, C.all_offset >= start, C.all_offset < end)
+        .where(mine, C.all_offset >= start, C.all_offset < end)
         .order_by(C.all_offset)
     ).all()
 
@@ -113,7 +115,7 @@ def _runs(rows: Sequence[Any]) -> Iterator[list[Any]]:
         yield run
 
 
-def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> int:
+def _merge(connection: Connection, mine: ColumnElement[bool], log: Any, run: Sequence[Any]) -> int:
     """Replace a group of neighbouring rows by one row.
 
     Returns:
@@ -122,13 +124,14 @@ def _merge(connection: Connection, execution_id: UUID, run: Sequence[Any]) -> in
     if len(run) == 1:
         return 1
     first, last = run[0], run[-1]
-    mine = (C.execution_id == execution_id) & C.all_offset.between(first.all_offset, last.all_offset)
-    taken = connection.execute(delete(C).where(mine).returning(C.all_offset, C.codec, C.data, C.byte_length)).all()
+    merged = mine & C.all_offset.between(first.all_offset, last.all_offset)
+    taken = connection.execute(delete(C).where(merged).returning(C.all_offset, C.codec, C.data, C.byte_length)).all()
     data = b"".join(decode(Frame(row.codec, bytes(row.data), row.byte_length)) for row in sorted(taken))
     frame = encode(data)
     connection.execute(
         insert(C).values(
-            execution_id=execution_id,
+            execution_id=log.execution_id,
+            week=log.week,
             stream=first.stream,
             start_offset=first.start_offset,
             all_offset=first.all_offset,

@@ -7,6 +7,7 @@ has two offsets: one in `stdout` or `stderr`, and one in `all`, which has both i
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import date
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -18,8 +19,10 @@ from relay_core.domain.errors import RelayError, Stale
 from relay_core.domain.logs.append import Append, AppendResult, BatchDecision, StoredAppend, StreamState, decide
 from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
+from relay_core.store.logs.removed import LogRemoved, RemovedLog
+from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.outage import LogStoreUnavailable, is_away
-from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream
+from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream, PartitionMark
 from relay_core.store.transaction import Database
 
 __all__ = [
@@ -38,24 +41,8 @@ CHUNKS_AT_ONCE = 1000
 
 A log that was written byte by byte has a million chunks in a mebibyte.
 """
-
-
-class StreamInfo(NamedTuple):
-    """Size and state of one stored stream of an execution's log: `stdout`, `stderr`, or `all` (both of them).
-
-    The defaults describe a stream of which nothing is stored yet.
-
-    Attributes:
-        bytes: number of stored bytes.
-        sha256: checksum of the stored bytes; None while the stream is open.
-        truncated: whether bytes that the process wrote are missing, or may be missing.
-        closed: whether nothing more is appended, because the execution has ended.
-    """
-
-    bytes: int = 0
-    sha256: str | None = None
-    truncated: bool = False
-    closed: bool = False
+MOST_WEEKS = 10_000
+"""Most logs of which a store remembers the partition."""
 
 
 class Piece(NamedTuple):
@@ -156,23 +143,13 @@ def check_closed(execution_id: UUID, fence: int | None, ends: Mapping[str, Strea
         )
 
 
-_STREAM_INFOS = select(
-    LogStream.execution_id,
-    LogStream.stream,
-    LogStream.bytes,
-    LogStream.sha256,
-    LogStream.truncated,
-    LogStream.closed,
-).where(LogStream.execution_id.in_(bindparam("executions", expanding=True)))
-
-
-def stream_infos(connection: Connection, ids: Sequence[UUID]) -> dict[tuple[UUID, str], StreamInfo]:
-    """Return sizes and states of the stored streams of some executions, by (execution, stream).
-
-    An execution that never started has no entry.
-    """
-    rows = connection.execute(_STREAM_INFOS, {"executions": ids})
-    return {(row.execution_id, row.stream): StreamInfo(*row[2:]) for row in rows}
+_REMOVED = (
+    select(LogStream.bytes, LogStream.sha256, PartitionMark.removed_at, PartitionMark.cause)
+    .join(PartitionMark, (PartitionMark.starts <= LogStream.week) & (PartitionMark.ends > LogStream.week))
+    .where(LogStream.execution_id == bindparam("execution"), LogStream.stream == bindparam("stream"))
+    .where(LogStream.bytes > bindparam("start"), PartitionMark.parent == "log_chunks")
+    .where(PartitionMark.removed_at.is_not(None))
+)
 
 
 class LogStore:
@@ -180,6 +157,7 @@ class LogStore:
 
     def __init__(self, database: Engine | Database) -> None:
         self._database = database
+        self._weeks: dict[UUID, date] = {}
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
         """Store appends of many executions in one transaction; of each execution all are stored or none.
@@ -194,10 +172,11 @@ class LogStore:
         frames = [_frames(append) for append in batch]  # before any row is locked
         with self._transaction() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
-            decision = decide(batch, _lock(cursor, {append.execution_id for append in batch}))
+            state, weeks = _lock(cursor, {append.execution_id for append in batch})
+            decision = decide(batch, state)
             if decision.written:
                 _move(cursor, decision)
-                rows = [row for stored in decision.written for row in _rows(stored, frames[stored.position])]
+                rows = [row for stored in decision.written for row in _rows(stored, frames[stored.position], weeks)]
                 cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
         return decision.result
 
@@ -212,7 +191,7 @@ class LogStore:
             LogStoreUnavailable: Postgres does not answer; try again later.
         """
         with self._transaction() as cursor:
-            state = _lock(cursor, {execution_id}).get(execution_id)
+            state = _lock(cursor, {execution_id})[0].get(execution_id)
             if state is None or state.fence != fence:
                 raise _stale(execution_id, fence)
             # The write makes this commit wait until Postgres' own log, with all earlier commits, is on disk.
@@ -265,6 +244,7 @@ class LogStore:
         The result is empty only at the end of the stream.
 
         Raises:
+            LogRemoved: the bytes were removed.
             RelayError: a chunk is missing.
         """
         found: list[Piece] = []
@@ -274,7 +254,24 @@ class LogStore:
                 raise RelayError(f"the log of {execution_id} has no bytes {at}-{first} in {stream}: a chunk is missing")
             found.append(Piece(own, at, plain[at - first : start + limit - first]))
             at = found[-1].end
+        if not found and limit > 0:
+            self._refuse_removed(execution_id, stream, start)
         return found
+
+    def require_bytes(self, execution_id: UUID, stream: str) -> None:
+        """Raise an error if the bytes of a log were removed, as `pieces` does.
+
+        Raises:
+            LogRemoved: they were.
+        """
+        self._refuse_removed(execution_id, stream, 0)
+
+    def _refuse_removed(self, execution_id: UUID, stream: str, start: int) -> None:
+        values = {"execution": execution_id, "stream": stream, "start": start}
+        with self._database.connect() as connection:
+            row = connection.execute(_REMOVED, values).one_or_none()
+        if row is not None:
+            raise LogRemoved(execution_id, stream, RemovedLog(start, row.bytes, row.sha256, row.removed_at, row.cause))
 
     def iter_pieces(self, execution_id: UUID, stream: str) -> Iterator[Piece]:
         """Yield all stored pieces of a stream, in bounded memory."""
@@ -285,7 +282,10 @@ class LogStore:
 
     def _chunks(self, execution_id: UUID, stream: str, start: int, end: int) -> Iterator[Piece]:
         offset = LogChunk.all_offset if stream == Stream.ALL else LogChunk.start_offset
-        mine = [LogChunk.execution_id == execution_id]
+        week = self._week(execution_id)
+        if week is None:
+            return
+        mine = [LogChunk.execution_id == execution_id, LogChunk.week == week]
         if stream != Stream.ALL:
             mine.append(LogChunk.stream == stream)
         first = select(func.max(offset)).where(*mine, offset <= start).scalar_subquery()
@@ -299,6 +299,20 @@ class LogStore:
             rows = connection.execute(statement).all()
         for own, at, codec, data, length in rows:
             yield Piece(own, at, decode(Frame(codec, bytes(data), length)))
+
+    def _week(self, execution_id: UUID) -> date | None:
+        """Return the week whose partition has the bytes of a log, which never changes; None: the log has no stream."""
+        known = self._weeks.get(execution_id)
+        if known is not None:
+            return known
+        statement = select(LogStream.week).where(LogStream.execution_id == execution_id).limit(1)
+        with self._database.connect() as connection:
+            week: date | None = connection.scalar(statement)
+        if week is not None:
+            if len(self._weeks) >= MOST_WEEKS:
+                self._weeks.clear()
+            self._weeks[execution_id] = week
+        return week
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:
@@ -332,25 +346,29 @@ def _frames(append: Append) -> list[Frame]:
     return [encode(data[at : at + MAX_CHUNK_BYTES]) for at in range(0, len(data), MAX_CHUNK_BYTES)]
 
 
-def _rows(stored: StoredAppend, frames: Sequence[Frame]) -> Iterator[ChunkRow]:
+def _rows(stored: StoredAppend, frames: Sequence[Frame], weeks: Mapping[UUID, date]) -> Iterator[ChunkRow]:
     at = 0
+    append = stored.append
     for frame in frames:
-        append = stored.append
-        yield ChunkRow(append.execution_id, append.stream, append.start + at, stored.all_offset + at, frame)
+        offsets = append.start + at, stored.all_offset + at
+        yield ChunkRow(append.execution_id, append.stream, *offsets, frame, weeks[append.execution_id])
         at += frame.byte_length
 
 
-def _lock(cursor: Any, execution_ids: set[UUID]) -> dict[UUID, StreamState]:
+def _lock(cursor: Any, execution_ids: set[UUID]) -> tuple[dict[UUID, StreamState], dict[UUID, date]]:
+    """Lock the rows of some logs; return their states, and the weeks whose partitions have their bytes."""
     cursor.execute(
-        "SELECT execution_id::text, stream, fence, bytes, closed FROM log_streams "
+        "SELECT execution_id::text, stream, fence, bytes, closed, week FROM log_streams "
         "WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, stream FOR UPDATE",
         ([str(one) for one in execution_ids],),
     )
     state: dict[UUID, StreamState] = {}
-    for execution_id, stream, fence, size, closed in cursor.fetchall():
+    weeks: dict[UUID, date] = {}
+    for execution_id, stream, fence, size, closed, week in cursor.fetchall():
         here = state.setdefault(UUID(execution_id), StreamState(fence, closed, {}))
         here.sizes[stream] = size
-    return state
+        weeks[UUID(execution_id)] = week
+    return state, weeks
 
 
 def _move(cursor: Any, decision: BatchDecision) -> None:

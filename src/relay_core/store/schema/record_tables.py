@@ -1,6 +1,6 @@
 """Tables of events and logs."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -90,6 +90,9 @@ class Operation(Base):
     )
 
 
+_WEEK = text("(date_trunc('week', now() AT TIME ZONE 'UTC'))::date")
+
+
 class LogStream(Base):
     """Size and state of one stream of a log; an append updates the row only if fence and offset match."""
 
@@ -107,6 +110,8 @@ class LogStream(Base):
     closed: Mapped[bool] = mapped_column(server_default=text("false"))
     compacted_to: Mapped[int | None] = mapped_column(server_default=text("0"))
     """For the stream `all`: offset up to which chunks are merged into large ones; null once all are."""
+    week: Mapped[date] = mapped_column(server_default=_WEEK)
+    """Monday of the week in which the execution started: the partition that has all bytes of its log."""
 
     __table_args__ = (
         one_of("stream", Stream, "log_streams_stream"),
@@ -119,7 +124,10 @@ class LogStream(Base):
 
 
 class LogChunk(Base):
-    """A piece of stdout or stderr. In the order of `all_offset`, the pieces of both are the stream `all`."""
+    """A piece of stdout or stderr. In the order of `all_offset`, the pieces of both are the stream `all`.
+
+    The keys hold within a partition, and so everywhere, as all pieces of a log are in one.
+    """
 
     __tablename__ = "log_chunks"
 
@@ -132,6 +140,8 @@ class LogChunk(Base):
     codec: Mapped[int] = mapped_column(SmallInteger)
     """0: the bytes as they are, 1: one zstd frame."""
     data: Mapped[bytes]
+    week: Mapped[date] = mapped_column(server_default=_WEEK)
+    """That of the log's `LogStream`; the table is partitioned by it."""
 
     __table_args__ = (
         Index("log_chunks_all", "execution_id", "all_offset", unique=True),

@@ -24,6 +24,7 @@ from relay_core.store.schema.node_tables import (
     RuntimeNode,
     SweepTurn,
 )
+from relay_core.store.schema.partition_tables import PartitionMark
 from relay_core.store.schema.project_tables import Project, ProjectFile, ProjectRepo, ProjectSecret, Repo, Task
 from relay_core.store.schema.record_tables import Event, LogChunk, LogStream, Operation
 from relay_core.store.schema.run_tables import Run
@@ -65,6 +66,7 @@ __all__ = [
     "NodePool",
     "Operation",
     "PageSession",
+    "PartitionMark",
     "PresenceSweep",
     "Project",
     "ProjectFile",

@@ -14,6 +14,7 @@ from relay_core.domain.errors import InvalidInput
 from relay_core.domain.transfer import FORMAT
 from relay_core.domain.vocabulary import MergeKind, Stream
 from relay_core.store.logs.log_store import LogStore
+from relay_core.store.logs.stream_info import stream_infos
 from relay_core.store.schema.tables import (
     Base,
     CodingAgentTurn,
@@ -154,13 +155,19 @@ class _Export:
             return Step([], Place(_EVENTS))
         execution_id = self.executions[place.execution]
         turn = self.rows(CodingAgentTurn, CodingAgentTurn.execution_process_id == execution_id)
+        mine = LogStream.execution_id == execution_id
         fields = {
             "execution": self.rows(E, E.id == execution_id)[0],
             "states": self.rows(State, State.execution_process_id == execution_id),
             "turn": turn[0] if turn else None,
-            "streams": self.rows(LogStream, LogStream.execution_id == execution_id),
+            "streams": [] if self._is_removed(execution_id) else self.rows(LogStream, mine),
         }
         return Step([Record("execution", fields)], place._replace(stage=2))
+
+    def _is_removed(self, execution_id: UUID) -> bool:
+        """Return whether the bytes of a log were removed for their age or size; it then moves as if it never was."""
+        infos = stream_infos(self.connection, [execution_id]).values()
+        return any(info.removed_at is not None for info in infos)
 
     def blobs(self, place: Place) -> Step:
         """Return the next piece of the patches and bundles of an execution; the offset counts all of them together."""
@@ -192,7 +199,8 @@ class _Export:
 
     def log(self, place: Place) -> Step:
         execution_id = self.executions[place.execution]
-        pieces = self.logs.pieces(execution_id, Stream.ALL, place.offset, PIECE_BYTES)
+        removed = self._is_removed(execution_id)
+        pieces = [] if removed else self.logs.pieces(execution_id, Stream.ALL, place.offset, PIECE_BYTES)
         if not pieces:
             return Step([], Place(1, place.execution + 1))
         of_it = {"execution_id": execution_id}

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, insert
 
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, copy_source, encode
+from relay_core.store.retention.partitions import present_week
 from relay_core.store.schema.tables import LogStream
 from relay_core.store.transfer.codec import damaged
 
@@ -35,6 +36,7 @@ class ImportedLog:
         self._sums = {stream.value: hashlib.sha256() for stream in Stream}
         self._sizes = {stream.value: 0 for stream in Stream}
         self._rows: list[ChunkRow] = []
+        self._week = present_week(connection)
         self._waiting = 0
 
     def add(self, stream: str, data: bytes) -> None:
@@ -46,7 +48,7 @@ class ImportedLog:
         if stream not in _WRITTEN or not self._streams or not 0 < len(data) <= MAX_CHUNK_BYTES:
             raise damaged("a piece of a log is of no stream, or has no usable size")
         self._rows.append(
-            ChunkRow(self._execution_id, stream, self._sizes[stream], self._sizes[Stream.ALL], encode(data))
+            ChunkRow(self._execution_id, stream, self._sizes[stream], self._sizes[Stream.ALL], encode(data), self._week)
         )
         for name in (stream, Stream.ALL.value):
             self._sums[name].update(data)
@@ -67,7 +69,7 @@ class ImportedLog:
             if row["bytes"] != self._sizes[name] or (told is not None and told != self._sums[name].hexdigest()):
                 raise damaged(f"{name} of an execution has not the bytes that it has in the source")
             values = {**row, "execution_id": self._execution_id, "sha256": self._sums[name].hexdigest(), "closed": True}
-            self._connection.execute(insert(LogStream).values(values))
+            self._connection.execute(insert(LogStream).values(**values, week=self._week))
 
     def _write(self) -> None:
         if self._rows:

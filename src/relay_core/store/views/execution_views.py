@@ -12,7 +12,7 @@ from relay_core.domain.step import AgentStep
 from relay_core.domain.vocabulary import ACTIVE, OperationClass, RunReason, Status, Stream
 from relay_core.store.executions.action_json import step_to_json
 from relay_core.store.executions.execution_row import ExecutionRow
-from relay_core.store.logs.log_store import StreamInfo, stream_infos
+from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.schema.tables import (
     CodingAgentTurn,
     ExecutionProcess,

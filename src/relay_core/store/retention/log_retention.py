@@ -1,0 +1,45 @@
+"""Retention of logs: which partitions of their bytes are dropped now."""
+
+from collections.abc import Sequence
+from datetime import date
+
+from sqlalchemy import Connection, text
+
+from relay_core.domain.retention import Cause, Kept, Limits, Partition, old, to_drop
+from relay_core.store.retention import partitions
+from relay_core.store.retention.partitions import LOG_CHUNKS
+
+_NEEDED = text(
+    """
+    SELECT DISTINCT s.week FROM execution_processes e JOIN log_streams s ON s.execution_id = e.id AND s.stream = 'all'
+    WHERE e.status IN ('queued', 'running')
+    UNION
+    SELECT DISTINCT s.week FROM workspaces w JOIN execution_processes e ON e.workspace_id = w.id
+      JOIN log_streams s ON s.execution_id = e.id AND s.stream = 'all'
+    WHERE w.pinned AND w.deleted_at IS NULL
+    """
+)
+_RECENT = text(
+    """
+    SELECT DISTINCT s.week FROM execution_processes e JOIN log_streams s ON s.execution_id = e.id AND s.stream = 'all'
+    WHERE e.started_at < CAST(:before AS date) AND e.completed_at > now() - make_interval(secs => :seconds)
+    """
+)
+
+
+def due(connection: Connection, limits: Limits) -> list[tuple[Partition, Cause]]:
+    """Return the partitions of logs to drop now, oldest first."""
+    if limits.days is None and limits.size_bytes is None:
+        return []
+    found, today = partitions.live(connection, LOG_CHUNKS), partitions.today(connection)
+    return to_drop(found, today, limits, _kept(connection, found, today, limits))
+
+
+def _kept(connection: Connection, found: Sequence[Partition], today: date, limits: Limits) -> Kept:
+    needed = frozenset(connection.scalars(_NEEDED))
+    aged = [] if limits.days is None else old(found, today, limits.days)
+    if limits.days is None or not aged:
+        return Kept(needed)
+    # A log is in the week in which its execution started; few executions end so much later.
+    values = {"before": max(one.ends for one in aged), "seconds": limits.days * 86400}
+    return Kept(needed, frozenset(connection.scalars(_RECENT, values)))
