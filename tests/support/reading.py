@@ -131,6 +131,8 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
     "/metrics": ({},),
     "/": ({}, FAR, {"q": "login"}, {"q": "nowhere"}, {"state": "running"}, {"label": "team=web"}, {"repo": "tool"}),
     "/fleet": ({},),
+    "/tasks": ({}, {"status": "inreview"}),
+    "/tasks/{task_id}": ({},),
     "/runs/{run_id}": ({},),
     "/runs/{run_id}/head": ({},),
     "/runs/{run_id}/steps": ({},),

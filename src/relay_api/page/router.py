@@ -1,6 +1,6 @@
 """All routes of the page."""
 
-from relay_api.page import changes, conversation, fleet, log, runs, sign_in, static_files
+from relay_api.page import changes, conversation, fleet, log, runs, sign_in, static_files, tasks
 
 PARTS = (
     sign_in.router,
@@ -9,6 +9,7 @@ PARTS = (
     log.router,
     conversation.router,
     changes.router,
+    tasks.router,
     fleet.router,
 )
 """Routers of the page, none of which is in the OpenAPI document."""

@@ -16,6 +16,7 @@ from relay_api.page.browser import Elsewhere, Posted, SignedIn
 from relay_api.page.rendering import HEADERS, PageRoute, render
 from relay_api.page.run_notes import notes_of
 from relay_api.page.steps import shown_step, waits_for
+from relay_api.page.troubles import troubles
 from relay_api.services import Services
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Conclusion, RunStatus
@@ -167,7 +168,9 @@ def show_steps(run_id: UUID, services: ServicesDep, browser: SignedIn) -> Respon
 def _render_run(template: str, run_id: UUID, services: Services, browser: SignedIn, tab: str = "steps") -> Response:
     with services.database.connect() as connection:
         of_run = load_run(connection, services, browser.principal, run_id)
-    return render(template, {"run": of_run.run, "steps": of_run.steps, "tab": tab}, browser=browser)
+        bad = troubles(connection, [of_run.run["workspace_id"]]) if template == "run.html" else []
+    values = {"run": of_run.run, "steps": of_run.steps, "tab": tab, "troubles": bad}
+    return render(template, values, browser=browser)
 
 
 @router.post("/runs/{run_id}/cancel")

@@ -9,7 +9,7 @@
   form.requestSubmit();
 })();
 
-// Keys as on code hosts: `/` goes to the search field, `g r` to the runs, `g f` to the fleet.
+// Keys as on code hosts: `/` goes to the search field, `g r` to the runs, `g t` to the tasks, `g f` to the fleet.
 (() => {
   let before = "";
   document.addEventListener("keydown", (event) => {
@@ -20,6 +20,7 @@
       field.focus();
     }
     if (before === "g" && event.key === "r") location.assign("/");
+    if (before === "g" && event.key === "t") location.assign("/tasks");
     if (before === "g" && event.key === "f") location.assign("/fleet");
     before = event.key;
   });

@@ -122,6 +122,13 @@ def listed(
     return cut([_view(connection, row) for row in rows], page)
 
 
+def of_workspaces(connection: Connection, principal: Principal, ids: Sequence[UUID], most: int) -> list[View]:
+    """Return the newest delegations that name one of some workspaces as parent or child."""
+    named = or_(D.parent_workspace_id.in_(ids), D.child_workspace_id.in_(ids))
+    newest = _visible(principal).where(named).order_by(D.created_at.desc(), D.id.desc()).limit(most)
+    return [_view(connection, row) for row in connection.execute(newest).mappings()] if ids else []
+
+
 def release(connection: Connection, delegation_id: UUID, principal: Principal, epoch: int | None = None) -> View:
     """End a delegation, and return it. One that has ended stays as it is.
 

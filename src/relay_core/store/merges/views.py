@@ -1,5 +1,6 @@
 """Merges as the API shows them to one principal."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -44,6 +45,12 @@ def listed(connection: Connection, principal: Principal, conditions: MergeFilter
         statement = statement.where(Task.project_id == conditions.project_id)
     ordered = paged(statement, M.created_at, M.id, page, newest_first=True)
     return cut([_view(row) for row in connection.execute(ordered).mappings()], page)
+
+
+def of_workspaces(connection: Connection, principal: Principal, ids: Sequence[UUID], most: int) -> list[View]:
+    """Return the newest merges of some workspaces."""
+    newest = _views(principal).where(M.workspace_id.in_(ids)).order_by(M.created_at.desc(), M.id.desc()).limit(most)
+    return [_view(row) for row in connection.execute(newest).mappings()] if ids else []
 
 
 def get(connection: Connection, merge_id: UUID, principal: Principal) -> View:

@@ -1,5 +1,6 @@
 """Tasks: units of work of a project, each with its workspaces (attempts) and the token usage of their agents."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -54,6 +55,13 @@ def listed(
     ordered = paged(wanted, Task.created_at, Task.id, page, newest_first=True)
     found = cut([dict(row) for row in connection.execute(ordered).mappings()], page)
     return Page(_with_attempts(connection, found.items), found.next_cursor)
+
+
+def subtasks(connection: Connection, principal: Principal, workspace_ids: Sequence[UUID], most: int) -> list[View]:
+    """Return the newest subtasks of some workspaces, without attempts and usage."""
+    wanted = _tasks(principal).where(Task.parent_workspace_id.in_(workspace_ids))
+    newest = wanted.order_by(Task.created_at.desc(), Task.id.desc()).limit(most)
+    return [dict(row) for row in connection.execute(newest).mappings()] if workspace_ids else []
 
 
 def _tasks(principal: Principal) -> Select[Any]:

@@ -25,4 +25,5 @@ def test_a_template_has_no_inline_code_and_trusts_no_value(name):
     for link in re.findall(r'(?:href|action|src|hx-get)="\{\{([^}]*)', text):
         assert link.split("(")[0].strip().split("|")[0].strip() in {
             "static", "here", "self_url", "first_url", "next_url", "url", "step.url", "step.flower", "flower", "step.dev_server.url",
+            "merge.link",
         }, link  # fmt: skip
