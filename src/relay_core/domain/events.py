@@ -154,7 +154,7 @@ class EventKind(StrEnum):
     PROJECT_FIRST_WORKSPACE_MADE = "project.first_workspace_made"
     """The first workspace was made, as its project is ready. Payload: `project_id`, `first_workspace_id`, `task_id`."""
     PROJECT_FIRST_WORKSPACE_FAILED = "project.first_workspace_failed"
-    """The project is ready, and its first workspace could not be made. Payload: `project_id`, `error_reason`."""
+    """The project is ready or deleted, and its first workspace was not made. Payload: `project_id`, `error_reason`."""
     PROJECT_CREATED = "project.created"
     """The project was created. Payload: `name`, `by`."""
     PROJECT_CHANGED = "project.changed"

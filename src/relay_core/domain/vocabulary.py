@@ -268,7 +268,7 @@ class FirstState(StrEnum):
     """It is made when the project is ready."""
     MADE = "made"
     FAILED = "failed"
-    """It could not be made when the project was ready."""
+    """It could not be made when the project was ready, or the project was deleted before."""
 
 
 class WorkspaceState(StrEnum):

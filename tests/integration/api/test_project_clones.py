@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from relay_core.domain import execution as machine
 from relay_core.domain.vocabulary import Reason, Stream
@@ -293,3 +293,18 @@ def test_a_first_workspace_that_can_never_be_made_makes_no_project(api: Api, cha
     assert found[0] == expected[0]
     assert api.get("/v1/projects").json()["items"] == []
     assert found[1:] == expected[1:]
+
+
+def test_a_deleted_project_keeps_nothing_of_the_environment_of_its_first_workspace(api: Api) -> None:
+    secret = {"value": "s3cret-value", "secret": True}
+    project = with_first(api, env={"TOKEN": secret}).json()["id"]
+    assert api.delete(f"/v1/projects/{project}").status_code == 202
+    with api.database.connect() as connection:
+        stored = connection.execute(text("SELECT p::text FROM projects p")).scalar_one()
+    assert "s3cret-value" not in stored
+    kinds = [event["kind"] for event in api.get(f"/v1/projects/{project}/events").json()["items"]]
+    assert kinds.count("project.first_workspace_failed") == 1
+    assert api.post(f"/v1/projects/{project}/restore").status_code == 202
+    first = api.get(f"/v1/projects/{project}").json()["first_workspace"]
+    assert (first["state"], first["workspace_id"]) == ("failed", None)
+    assert "the project was deleted" in first["error"]

@@ -16,7 +16,7 @@ from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import CloneState
 from relay_core.store import operations
 from relay_core.store.executions.kill import kill
-from relay_core.store.projects import clones, repos, secrets, stored_files
+from relay_core.store.projects import clones, first_plan, repos, secrets, stored_files
 from relay_core.store.schema.tables import Mirror, Project, ProjectRepo, Repo, Task, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
@@ -214,6 +214,7 @@ def _mark_deleted(connection: Connection, project_id: UUID, principal: Principal
     connection.execute(update(Project).where(Project.id == project_id).values(values))
     secrets.remove_all(connection, project_id)
     stored_files.remove_all(connection, project_id)
+    first_plan.drop(connection, project_id)
     for execution_id in clones.active(connection, project_id):
         kill(connection, [execution_id], principal.owner)
     payload = {"name": marked.name, "by": principal.owner}
