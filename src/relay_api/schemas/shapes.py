@@ -165,7 +165,8 @@ class EventPayload(Shape):
     by: str | None = Field(
         None,
         description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
-        "`workspace.state_requested`, `workspace.deleted`, `.restore_requested`, `.divergence_acknowledged`, "
+        "`workspace.state_requested`, `workspace.deleted`, `.restore_requested`, `.purge_requested`, "
+        "`.divergence_acknowledged`, "
         "and events of projects, nodes and credentials: who asked.",
     )
     why: str | None = Field(

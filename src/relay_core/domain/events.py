@@ -115,8 +115,10 @@ class EventKind(StrEnum):
     """The workspace is back, with its files, and stopped. Payload: `node_id`."""
     WORKSPACE_NOT_RESTORED = "workspace.not_restored"
     """The workspace does not come back. Payload: `node_id`, `reason`."""
+    WORKSPACE_PURGE_REQUESTED = "workspace.purge_requested"
+    """A client wants the files of a deleted workspace removed for good. Payload: `by`."""
     WORKSPACE_PURGED = "workspace.purged"
-    """The node has removed the kept files of a deleted workspace for good. Payload: `node_id`, `why`."""
+    """Nothing of a deleted workspace is left on its node. Payload: `node_id`, `why`."""
     WORKSPACE_GIT_STATE_CHANGED = "workspace.git_state_changed"
     """A node found a clone that is not as it was recorded, or is so again.
 
@@ -207,6 +209,8 @@ class EventKind(StrEnum):
     """The task has another status. Payload: `task_id`, `status`; `by` if a person set it."""
     TASK_DELETED = "task.deleted"
     """The task was marked as deleted; its workspaces follow. Payload: `task_id`, `title`, `by`."""
+    TASK_RESTORED = "task.restored"
+    """The deleted task is back, as one of its workspaces is. Payload: `task_id`, `title`, `by` (who asked for it)."""
 
 
 TERMINAL = {

@@ -1,8 +1,6 @@
 """Deleted workspaces and projects through the API: what is kept, what comes back, and what is removed for good."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,8 +11,7 @@ from relay_core.store.schema.tables import Workspace
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation, quarantine
 from tests.support.api_fixtures import NODE, Api, Worker, api_in_process, problem_of, settings_for
-
-PLACE = Path("/data/workspaces/.quarantine/w")
+from tests.support.deleted_workspaces import PLACE, bring_back, kept, kinds, project_of, put_away, ready, row
 
 
 @pytest.fixture
@@ -26,51 +23,6 @@ def api(database: Database, database_url: str, redis_url: str) -> Iterator[Api]:
 @pytest.fixture
 def worker(database: Database) -> Worker:
     return Worker(database)
-
-
-def ready(api: Api, **of_run: Any) -> str:
-    """A workspace with files on a node, in which nothing runs."""
-    worker, workspace = Worker(api.database), api.run(**of_run)["workspace_id"]
-    worker.ready(workspace)
-    for _ in ("clone", "agent"):
-        newest = api.get(f"/v1/workspaces/{workspace}/executions").json()["items"][-1]
-        worker.finish(worker.claim(newest["id"]))
-    with api.database.begin() as connection:
-        there = {"container_ref": f"/data/workspaces/{workspace}", "container_id": "c1", "node_id": NODE, "uid": 20001}
-        connection.execute(update(Workspace).where(Workspace.id == UUID(workspace)).values(state="running", **there))
-    return workspace
-
-
-def project_of(api: Api, workspace: str) -> str:
-    return api.get(f"/v1/workspaces/{workspace}").json()["project_id"]
-
-
-def put_away(api: Api, workspace: str, hours: float = 24) -> None:
-    """As its node does."""
-    with api.database.begin() as connection:
-        quarantine.left(connection, UUID(workspace), NODE, PLACE, hours * 3600)
-
-
-def bring_back(api: Api, workspace: str, place: Path | None = PLACE) -> None:
-    """As its node does."""
-    with api.database.begin() as connection:
-        quarantine.restored(connection, UUID(workspace), NODE, place)
-
-
-def row(api: Api, workspace: str) -> dict[str, Any]:
-    with api.database.connect() as connection:
-        found = connection.execute(select(Workspace.__table__).where(Workspace.id == UUID(workspace)))
-        return dict(found.mappings().one())
-
-
-def kinds(api: Api, workspace: str) -> list[str]:
-    found = api.get(f"/v1/workspaces/{workspace}/events").json()["items"]
-    return [one["kind"] for one in found if one["kind"].startswith("workspace.")]
-
-
-def kept(api: Api, who: str = "ann", **query: str) -> list[tuple[str, str]]:
-    items = api.get("/v1/quarantine", who, params=query).json()["items"]
-    return [(one["id"], one["quarantine"]) for one in items]
 
 
 def test_a_deleted_workspace_is_listed_while_it_is_kept_and_comes_back(api: Api, worker: Worker):

@@ -20,7 +20,7 @@ _LEFT = text(
     undone AS (
       SELECT o.id, o.kind, g.node_id FROM operations o JOIN workspaces w ON w.id = o.workspace_id
       JOIN gone g ON g.node_id = w.node_id
-      WHERE o.completed_at IS NULL AND o.kind IN ('workspace.delete', 'workspace.restore')
+      WHERE o.completed_at IS NULL AND o.kind IN ('workspace.delete', 'workspace.restore', 'workspace.purge')
       UNION
       SELECT o.id, o.kind, g.node_id FROM operations o
       JOIN events e ON e.operation_id = o.id AND e.sequence = 1
@@ -31,12 +31,13 @@ _LEFT = text(
 _ENDS = {
     OperationKind.WORKSPACE_DELETE: EventKind.WORKSPACE_NOT_REMOVED,
     OperationKind.WORKSPACE_RESTORE: EventKind.WORKSPACE_NOT_RESTORED,
+    OperationKind.WORKSPACE_PURGE: EventKind.WORKSPACE_NOT_REMOVED,
     OperationKind.ORPHAN: EventKind.ORPHAN_NOT_REMOVED,
 }
 
 
 def give_up(connection: Connection, silent_seconds: float) -> int:
-    """End what nodes have left undone: deletions and restorations of workspaces, and operations of orphan containers.
+    """End what nodes have left undone: acts on deleted workspaces, and operations of orphan containers.
 
     Args:
         connection: one transaction.

@@ -53,14 +53,14 @@ def _delete(connection: Connection, workspace_id: UUID, by: str) -> int:
     stop_resume.drop_request(connection, workspace_id, "the workspace was deleted")
     operation_id = operations.begin(connection, OperationKind.WORKSPACE_DELETE, operations.of_workspace(workspace_id))
     if operation_id is not None:
-        over = not _on_a_node(connection, workspace_id)
+        over = not on_a_node(connection, workspace_id)
         operations.append(connection, operation_id, EventKind.WORKSPACE_DELETED, {"by": by}, terminal=over)
     # The last in the queue is killed first, or the end of a step would start another that is to be killed.
     active = select(E.id).where(E.workspace_id == workspace_id, E.status.in_(ACTIVE)).order_by(E.lane_position.desc())
     return kill(connection, list(connection.scalars(active)), by)
 
 
-def _on_a_node(connection: Connection, workspace_id: UUID) -> bool:
+def on_a_node(connection: Connection, workspace_id: UUID) -> bool:
     """Return whether a node has, or may soon have, files of the workspace, and will record their removal."""
     running = select(E.id).where(E.workspace_id == workspace_id, E.status == Status.RUNNING).exists()
     there = select(Workspace.container_ref.is_not(None) | running).where(Workspace.id == workspace_id)

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, func, select, text, update
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
 from relay_core.domain.vocabulary import PurgeReason, QuarantineState, Reason, WorkspaceState
-from relay_core.store import operations
+from relay_core.store import events, operations
 from relay_core.store.projects import secrets
-from relay_core.store.schema.tables import Project, Task, Workspace
+from relay_core.store.schema.tables import Event, Project, Task, Workspace
 from relay_core.store.workspaces import lane, preparation
-from relay_core.store.workspaces.removal import note_removal
+from relay_core.store.workspaces.removal import end_purge, note_removal
 
 W = Workspace
 NEVER_PREPARED = "its preparation had failed before it was deleted; retry prepares it again"
@@ -130,7 +130,9 @@ def purged(connection: Connection, workspace_id: UUID, node_id: str) -> None:
     gone = {**_NOT_KEPT, "container_ref": None, "container_id": None, "work_dir": None}
     connection.execute(update(W).where(going).values(**gone, updated_at=func.now()))
     secrets.forget_given(connection, workspace_id)
-    subject, payload = operations.of_workspace(workspace_id), {"node_id": node_id, "why": why}
+    if end_purge(connection, workspace_id, node_id, PurgeReason(why)):
+        return
+    subject, payload = operations.of_workspace(workspace_id), {"node_id": node_id, "why": why}  # no client asked for it
     operations.record(connection, OperationKind.WORKSPACE_PURGE, subject, EventKind.WORKSPACE_PURGED, payload)
 
 
@@ -138,7 +140,8 @@ def restored(connection: Connection, workspace_id: UUID, node_id: str, place: Pa
     """Record that the files of a workspace are back: it is not deleted any more, and neither is its task.
 
     It is stopped, and its next step, or a client, starts it with a new container. If its project was deleted since the
-    request, the workspace stays deleted, and its node puts it into quarantine again.
+    request, the workspace stays deleted, and its node puts it into quarantine again, or removes it if that was asked
+    for.
 
     Args:
         connection: one transaction.
@@ -148,25 +151,37 @@ def restored(connection: Connection, workspace_id: UUID, node_id: str, place: Pa
     """
     lane.lock(connection, workspace_id)
     asked = (W.id == workspace_id) & (W.quarantine == QuarantineState.RESTORING)
-    found = select(W.task_id, W.container_id, Task.project_id).join(Task, Task.id == W.task_id).where(asked)
-    row = connection.execute(found).one_or_none()
+    found = select(W.task_id, W.container_id, W.purge_why, Task.project_id).join(Task, Task.id == W.task_id)
+    row = connection.execute(found.where(asked)).one_or_none()
     if row is None:
         return
     values = dict(_NOT_KEPT)
     values |= {"container_ref": None if place is None else str(place)}
     values |= {"work_dir": None if place is None else str(place / "repos")}
     project = select(Project.id).where(Project.id == row.project_id, Project.deleted_at.is_(None))
-    comes_back = place is not None and connection.scalar(project.with_for_update(read=True)) is not None
+    values["purge_why"] = None if place is None else row.purge_why  # that of the project may have been asked for since
+    kept = place is not None and row.purge_why is None
+    comes_back = kept and connection.scalar(project.with_for_update(read=True)) is not None
     if comes_back:
         values |= {"deleted_at": None, "requested_state": None, "idle_stopped": True, "remake_container": True}
-        task = update(Task).where(Task.id == row.task_id, Task.deleted_at.is_not(None))
-        connection.execute(task.values(deleted_at=None, updated_at=func.now()))
+        _restore_task(connection, workspace_id, row.task_id, row.project_id)
     connection.execute(update(W).where(asked).values(**values, updated_at=func.now()))
     _end(connection, workspace_id, node_id, comes_back=comes_back)
     if comes_back and row.container_id is None:
         preparation.set_state(connection, workspace_id, WorkspaceState.FAILED, NEVER_PREPARED)
     elif comes_back:
         preparation.set_state(connection, workspace_id, WorkspaceState.STOPPED)
+
+
+def _restore_task(connection: Connection, workspace_id: UUID, task_id: UUID, project_id: UUID) -> None:
+    deleted = update(Task).where(Task.id == task_id, Task.deleted_at.is_not(None))
+    title = connection.scalar(deleted.values(deleted_at=None, updated_at=func.now()).returning(Task.title))
+    if title is None:
+        return
+    asked = (Event.workspace_id == workspace_id) & (Event.kind == EventKind.WORKSPACE_RESTORE_REQUESTED)
+    newest = select(Event.payload["by"].astext).where(asked).order_by(Event.id.desc()).limit(1)
+    payload = {"task_id": str(task_id), "title": title, "by": connection.scalar(newest)}
+    events.append_to_project(connection, project_id, EventKind.TASK_RESTORED, payload)
 
 
 def _end(connection: Connection, workspace_id: UUID, node_id: str, *, comes_back: bool) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, select
 
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
+from relay_core.domain.vocabulary import PurgeReason
 from relay_core.store import events, operations
 from relay_core.store.schema.tables import Event
 
@@ -44,11 +45,35 @@ def end_deletion(
     Returns:
         Whether the deletion had not ended before.
     """
+    if kept_until is None:
+        end_purge(connection, workspace_id, node_id)
     subject = operations.of_workspace(workspace_id)
     open_one = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
     payload = _payload(node_id, kept_until)
     return open_one is not None and operations.append(
         connection, open_one, EventKind.WORKSPACE_REMOVED, payload, terminal=True
+    )
+
+
+def end_purge(
+    connection: Connection, workspace_id: UUID, node_id: str | None, why: PurgeReason = PurgeReason.REQUEST
+) -> bool:
+    """End the operation of a client that asked for the removal of a workspace for good.
+
+    Args:
+        connection: one transaction.
+        workspace_id: a deleted workspace of which nothing is left.
+        node_id: its node; None: it never had one.
+        why: why its files were removed.
+
+    Returns:
+        Whether there was such an operation.
+    """
+    subject = operations.of_workspace(workspace_id)
+    asked = operations.open_of(connection, [OperationKind.WORKSPACE_PURGE], subject)
+    payload = {"node_id": node_id, "why": why}
+    return asked is not None and operations.append(
+        connection, asked, EventKind.WORKSPACE_PURGED, payload, terminal=True
     )
 
 

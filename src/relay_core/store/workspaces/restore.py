@@ -8,12 +8,12 @@ from sqlalchemy import Connection, Row, select, update
 from relay_core.domain.errors import Conflict
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
-from relay_core.domain.vocabulary import PurgeReason, QuarantineState
+from relay_core.domain.vocabulary import QuarantineState
 from relay_core.store import operations
 from relay_core.store.schema.tables import Project, Task, Workspace
 from relay_core.store.tokens import Principal
 from relay_core.store.views.access import require_workspace
-from relay_core.store.workspaces import lane
+from relay_core.store.workspaces import lane, purge
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.generation import check_generation
 
@@ -33,9 +33,9 @@ def request_restore(connection: Connection, workspace_id: UUID, principal: Princ
     row = _row(connection, workspace_id)
     if row.deleted_at is None:
         raise Conflict("the workspace is not deleted, so there is nothing to restore", code="not_deleted")
+    refuse_unless_kept(row)
     if row.quarantine == QuarantineState.RESTORING:
         return
-    refuse_unless_kept(row)
     if row.project_deleted_at is not None:
         message = f"its project is deleted; restore that: POST /v1/projects/{row.project_id}/restore"
         raise Conflict(message, code="project_deleted")
@@ -79,8 +79,9 @@ def request_purge(connection: Connection, workspace_id: UUID, generation: str, p
         raise Conflict(message, code="workspace_restoring")
     if row.deleted_at is not None:
         refuse_unless_kept(row)
-    connection.execute(update(W).where(W.id == workspace_id).values(purge_why=PurgeReason.REQUEST))
-    return 0 if row.deleted_at is not None else delete_workspaces(connection, [workspace_id], principal.owner)
+    killed = 0 if row.deleted_at is not None else delete_workspaces(connection, [workspace_id], principal.owner)
+    purge.begin(connection, workspace_id, principal.owner)
+    return killed
 
 
 def refuse_unless_kept(row: Row[*tuple[Any, ...]]) -> None:
