@@ -93,13 +93,9 @@ def purge_workspace(workspace_id: WorkspaceItself, body: PurgeIn, services: Serv
 def restore_project(project_id: ProjectItself, services: ServicesDep, principal: Writer) -> RestoredProject:
     """Take back the deletion of a project, and ask nodes for the workspaces that were deleted with it.
 
-    A deleted project is found by its id only. Its secrets were removed with it, and have to be stored again.
+    A deleted project is found by its id only. Its secrets and stored files were removed with it: store them again.
     """
-
-    def back(connection: Connection) -> RestoredProject:
-        return RestoredProject(id=project_id, workspaces=restore.restore(connection, project_id, principal))
-
-    return services.database.transact(back)
+    return RestoredProject(id=project_id, workspaces=restore.restore(services.database, project_id, principal))
 
 
 @router.post(

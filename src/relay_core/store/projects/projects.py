@@ -21,6 +21,7 @@ from relay_core.store.schema.tables import Mirror, Project, ProjectRepo, Repo, T
 from relay_core.store.tokens import Principal
 from relay_core.store.transaction import Database
 from relay_core.store.views.paging import Page, PageRequest, cut, paged
+from relay_core.store.workspaces import lane
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.generation import check_project_generation
 
@@ -190,14 +191,24 @@ def delete(database: Database, project_id: UUID, principal: Principal, generatio
         Conflict: `stale_generation`.
         NotFound: there is no such project, it is deleted, or it belongs to another owner.
     """
-    killed = 0
-    went_on = False
     marked = database.transact(lambda connection: _mark_deleted(connection, project_id, principal, generation))
-    while (batch := database.transact(lambda connection: _delete_some(connection, project_id, principal))) is not None:
-        went_on = True
-        killed += batch
-    if not (marked or went_on):
+    killed = delete_rest(database, project_id, principal)
+    if not marked and killed is None:
         raise NotFound(f"there is no project {project_id}")
+    return killed or 0
+
+
+def delete_rest(database: Database, project_id: UUID, principal: Principal) -> int | None:
+    """Delete the workspaces that a project still has which is marked as deleted, in short transactions.
+
+    It ends early if the project is restored meanwhile.
+
+    Returns:
+        How many running executions were asked to end; None if there was no workspace to delete.
+    """
+    killed = None
+    while (batch := database.transact(lambda connection: _delete_some(connection, project_id, principal))) is not None:
+        killed = (killed or 0) + batch
     return killed
 
 
@@ -227,20 +238,24 @@ def _delete_some(connection: Connection, project_id: UUID, principal: Principal)
     """Delete up to `WORKSPACES_AT_ONCE` workspaces of a project that is marked as deleted.
 
     Returns:
-        How many running executions were asked to end; None if no workspace was left.
+        How many running executions were asked to end; None if no workspace was left, or the project is restored.
     """
-    live = (
-        select(Workspace.id)
-        .join(Task, Task.id == Workspace.task_id)
-        .join(Project, Project.id == Task.project_id)
-        .where(Task.project_id == project_id, Project.deleted_at.is_not(None), Workspace.deleted_at.is_(None))
-        .order_by(Workspace.id)
-        .limit(WORKSPACES_AT_ONCE)
-    )
+    live = select(Workspace.id).join(Task, Task.id == Workspace.task_id)
+    live = live.where(Task.project_id == project_id, Workspace.deleted_at.is_(None))
+    ids = connection.scalars(live.order_by(Workspace.id).limit(WORKSPACES_AT_ONCE)).all()
+    for workspace_id in ids:
+        lane.lock(connection, workspace_id)  # the end of a step locks the lane before the project, too
+    if not ids or not hold_deleted(connection, project_id, principal):
+        return None
+    return delete_workspaces(connection, ids, principal.owner)
+
+
+def hold_deleted(connection: Connection, project_id: UUID, principal: Principal) -> bool:
+    """Return whether a project is deleted, and keep out its restoration until the transaction ends."""
+    deleted = select(Project.id).where(Project.id == project_id, Project.deleted_at.is_not(None))
     if principal.only is not None:
-        live = live.where(Project.created_by == principal.only)
-    ids = connection.scalars(live).all()
-    return delete_workspaces(connection, ids, principal.owner) if ids else None
+        deleted = deleted.where(Project.created_by == principal.only)
+    return connection.scalar(deleted.with_for_update(read=True)) is not None
 
 
 _PROFILES = select(Project.agent_profiles).where(Project.id == bindparam("project"))

@@ -49,6 +49,10 @@ class Project(Base):
     created_at: Mapped[datetime] = created()
     updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
     deleted_at: Mapped[datetime | None]
+    restoring_from: Mapped[datetime | None]
+    """While it is being restored, it takes along the workspaces that were deleted since then; else null."""
+    restoring_until: Mapped[datetime | None]
+    """And before then, when its restoration began."""
 
     __table_args__ = (
         one_of("state", CloneState, "projects_state"),
@@ -60,6 +64,7 @@ class Project(Base):
         CheckConstraint(
             "idle_stop_hours >= 0 AND idle_archive_hours >= 0 AND idle_delete_hours >= 0", name="projects_idle_hours"
         ),
+        CheckConstraint("(restoring_from IS NULL) = (restoring_until IS NULL)", name="projects_restoring"),
         Index(
             "projects_implicit_key",
             "created_by",

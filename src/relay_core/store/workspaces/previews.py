@@ -153,7 +153,7 @@ def of_project_purge(connection: Connection, project_id: UUID, principal: Princi
         NotFound: the project does not exist, or belongs to another owner.
     """
     projects.require(connection, project_id, principal)
-    ids = [*_live(connection, project_id), *restore.kept_ids(connection, project_id)]
+    ids = [*_live(connection, project_id), *restore.unpurged_ids(connection, project_id)]
     notes = [*_killed(connection, ids), *_lost(connection, ids)]
     gone = Mutation(OperationClass.REGISTRY, "the project and its secrets are deleted")
     told = project_generation(connection, project_id)
