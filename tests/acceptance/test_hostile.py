@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.relay import Relay
+from tests.support.relay import Relay, step
 
 pytestmark = pytest.mark.docker
 
@@ -114,3 +114,23 @@ def test_children_that_leave_session_and_environment(relay: Relay, repo):
     relay.kill(step["id"])
     relay.wait_step(run, "coding_agent", {"killed"})
     assert "sleep" not in relay.processes_in(run)
+
+
+def test_no_process_sees_changes_or_takes_away_the_anchor_of_its_workspace(relay: Relay, repo):
+    """Not even root: an empty, read-only directory that cannot be moved lies over it."""
+    _, run = end_of(relay, repo, "true")
+    anchor = relay.data_dir / "workspaces" / run["workspace_id"] / ".relay" / "workspace.json"
+    relay.until(anchor.exists, 30, "its node writes it")
+    before = (anchor.read_bytes(), anchor.stat().st_ino)
+    script = """
+      cd /workspace; ls -A .relay && echo listed; cat .relay/workspace.json; echo {} >.relay/workspace.json; touch .relay/x
+      rm -rf .relay; mv .relay /workspace/tmp/; mv .relay relay; ln -sfn /etc .relay; umount .relay
+      mount --bind /workspace/tmp .relay; mkdir -p tmp/w; mount --rbind /workspace tmp/w; chmod 777 .relay; ls -A .relay; ls -A tmp/w
+    """
+    for as_root in (False, True):
+        done = step(relay, run, run_reason="setup_script", script=script + "exit 0", as_root=as_root)
+        assert done["status"] == "completed"
+        assert b"workspace_id" not in relay.log(done["id"])
+        assert relay.log(done["id"], "stdout") == b"listed\n"
+    assert (anchor.read_bytes(), anchor.stat().st_ino) == before
+    assert sorted(one.name for one in anchor.parent.iterdir()) == ["workspace.json"]

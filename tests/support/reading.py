@@ -142,6 +142,7 @@ REQUESTS: Mapping[str, Sequence[Mapping[str, str]]] = {
 """Query parameters by path. Words in braces stand for ids and times of `places`."""
 NO_ROWS_OF_RUNS = {
     "/healthz",
+    "/v1/directories",
     "/v1/delegations/{delegation_id}",
     "/v1/images/{image_id}",
     "/v1/images/{image_id}/content",

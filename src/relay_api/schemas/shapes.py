@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue, models_json_schema
 from pydantic_core import CoreSchema
 
+from relay_core.domain.directories import DirectoryFinding
 from relay_core.domain.git.fetch_progress import FetchPhase
 from relay_core.domain.vocabulary import GitState, MergeKind, MergeMethod, Reason, RunReason
 
@@ -161,7 +162,11 @@ class EventPayload(Shape):
     kept_as: str | None = Field(
         None, description="Of `execution.conversation_torn`: name of the file beside it that has the torn line."
     )
-    from_: str | None = Field(None, alias="from", description="Of `execution.adopted`: the worker that had it.")
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="Of `execution.adopted`: the worker that had it; of `workspace.moved`: the place.",
+    )
     by: str | None = Field(
         None,
         description="Of `execution.adopted`: the worker that has it now. Of `execution.kill_requested`, "
@@ -209,6 +214,12 @@ class EventPayload(Shape):
         description="Of `execution.completed`, `.failed` and `.killed`, of `project.clone_failed`, and of "
         "`workspace.not_removed`, `workspace.not_restored` and `orphan.not_removed`.",
     )
+    place: str | None = Field(
+        None, description="Of `workspace.moved`, `.adopted` and events of directories: path of the directory there."
+    )
+    places: list[str] | None = Field(None, description="Of `workspace.duplicated`: the directories.")
+    finding: DirectoryFinding | None = Field(None, description="Of `directory.found`.")
+    found_id: UUID | None = Field(None, description="Of `directory.found`: the workspace that its anchor names.")
     kept_until: datetime | None = Field(
         None, description="Of `workspace.removed`: until when it can be restored; null: nothing of it is kept."
     )

@@ -1,4 +1,4 @@
-"""`relay nodes`, with `show`, `attach`, `detach`, `credential` and `floor`; `relay drain | undrain | revoke`."""
+"""`relay nodes`, with `show`, `directories`, `attach`, `detach`, …; `relay drain | undrain | revoke`."""
 
 import sys
 from typing import Annotated
@@ -44,6 +44,37 @@ def show(node: Node, as_json: Json = False) -> None:
     found = connect().call("GET", f"/v1/nodes/{node}")
     keys = ("node_id", "pool", "state", "read_only", "liveness", "self_report", "reported_health", "declares", "closed")
     output.show(found if as_json else {key: found[key] for key in keys}, as_json=as_json)
+
+
+@nodes.command("directories")
+def list_directories(
+    limit: Annotated[int, typer.Option(help="Number of rows at most.", min=1, max=1000)] = 50, as_json: Json = False
+) -> None:
+    """List directories of nodes that look like those of workspaces, and that no step uses.
+
+    Example: relay nodes directories
+    """
+    found = list(connect().items("/v1/directories", limit))
+    output.show_list(found, ("id", "node_id", "path", "workspace_id", "finding"), as_json=as_json)
+
+
+@nodes.command("adopt")
+def adopt(
+    directory: Annotated[str, typer.Argument(metavar="ID", help="Id of a directory; see `relay nodes directories`.")],
+    project: Annotated[str, typer.Option(help="Project of its task: name or id.", autocompletion=completion.projects)],
+    title: Annotated[str, typer.Option(help="Title of its task.")] = "Adopted workspace",
+    as_json: Json = False,
+) -> None:
+    """Make a directory that no workspace claims a workspace again; nothing runs on it without that.
+
+    Example: relay nodes adopt 6e5d4c3b-2a19-4807-9f6e-5d4c3b2a1908 --project shop
+    """
+    body = {"project_id": project, "title": title}
+    made = connect().call("POST", f"/v1/directories/{directory}/adopt", json=body)
+    if as_json:
+        output.show(made, as_json=True)
+    else:
+        note(f"workspace {made['id']} is there again, stopped: relay workspace resume {made['id']}")
 
 
 @nodes.command("attach")

@@ -33,6 +33,10 @@ class OperationKind(StrEnum):
     NODE_CAPABILITIES = "node.capabilities"
     POOL_FLOOR = "pool.floor"
     """A change of the lowest protocol version of nodes that may start steps of a pool."""
+    DIRECTORY = "directory"
+    """A directory of a node that is no workspace's, or one of several of a workspace, until that has ended."""
+    WORKSPACE_ADOPT = "workspace.adopt"
+    """An operator makes a directory that is no workspace's one again."""
     ORPHAN = "orphan"
     """A container of a node that no workspace needs, from its discovery to its removal."""
     CREDENTIAL_CHANGE = "credential.change"
@@ -63,6 +67,8 @@ class SubjectKind(StrEnum):
     POOL = "pool"
     CONTAINER = "container"
     """A container that belongs to none of Relay's rows; the subject's id is the engine's id of it."""
+    DIRECTORY = "directory"
+    """A directory of a node; the subject's id is the node's id, a slash and the name of the directory."""
     TOKEN = "token"  # noqa: S105 - a word, no token
     SECRET = "secret"  # noqa: S105 - a word, no secret
     """A secret of a project; the subject's id is the project's id, a slash and the name of the secret."""

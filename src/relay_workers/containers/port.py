@@ -29,6 +29,7 @@ from relay_workers.containers.pid1.watcher import EndListener
 from relay_workers.containers.specs import (
     CA_BUNDLE,
     CHANNEL,
+    HIDDEN,
     LABEL_NODE,
     LABEL_ROLE,
     LABEL_WORKSPACE,
@@ -46,6 +47,7 @@ from relay_workers.containers.specs import (
 __all__ = [
     "CA_BUNDLE",
     "CHANNEL",
+    "HIDDEN",
     "LABEL_NODE",
     "LABEL_ROLE",
     "LABEL_WORKSPACE",

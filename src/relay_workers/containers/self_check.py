@@ -3,6 +3,7 @@
 There is no second way to run a step. So where this fails, the node takes no work and says why.
 """
 
+import shutil
 import time
 from hashlib import sha256
 from pathlib import Path
@@ -88,7 +89,7 @@ def check_steps(containers: Containers, data_dir: Path, image: str, network: str
     finally:
         containers.remove(name)
         files.remove()
-        workspace.rmdir()
+        shutil.rmtree(workspace)
 
 
 def _check(containers: Containers, container_id: str, files: RunFiles) -> None:

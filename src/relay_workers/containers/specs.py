@@ -11,6 +11,8 @@ from relay_workers.containers.run_files import RunFiles
 
 WORKSPACE = "/workspace"
 """The path in a container at which its workspace directory is mounted."""
+HIDDEN = "/workspace/.relay"
+"""The path in a container at which an empty, read-only directory covers the node's own part of the workspace."""
 PROGRAMS = "/relay"
 """The path in a container at which Relay's own programs are mounted, read-only."""
 CHANNEL = "/relay/channel"

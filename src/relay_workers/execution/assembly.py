@@ -7,6 +7,7 @@ from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.executions.claim import Claimed
 from relay_core.store.workspaces.workspace_row import WorkspaceRow
+from relay_workers.execution.anchors import Anchors
 from relay_workers.execution.broken_steps import BrokenSteps
 from relay_workers.execution.clone import Choice, OpenLog, WorkspacePreparation
 from relay_workers.execution.context import WorkerContext
@@ -56,8 +57,13 @@ def make_runner(context: WorkerContext) -> Runner:
 
 def make_git_watch(context: WorkerContext) -> GitWatch:
     """Build the part that compares the clones of this node with what was recorded of them."""
-    data_dir = context.settings.data_dir
-    return GitWatch(context.claimant.node_id, data_dir, context.database, context.git, context.secrets)
+    where = (context.claimant.node_id, context.settings.data_dir, context.database)
+    return GitWatch(*where, context.git, context.secrets, make_anchors(context).sweep)
+
+
+def make_anchors(context: WorkerContext) -> Anchors:
+    """Build the part that compares the directories of workspaces with their rows."""
+    return Anchors(context.claimant.node_id, context.settings.data_dir, context.database)
 
 
 def make_partial_evidence(context: WorkerContext) -> PartialEvidence:

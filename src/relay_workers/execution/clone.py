@@ -39,6 +39,7 @@ from relay_workers.execution.workspace import Workspaces
 from relay_workers.execution.workspace_container import ContainerPlan, WorkspaceContainers
 from relay_workers.git.act_requests import RecordedStart
 from relay_workers.git.port import CloneRequest, CloneResult, FetchedRemote, FetchRequest, Git
+from relay_workers.host_files.anchors import make_hidden
 from relay_workers.ownership.leases import Leases
 from relay_workers.ownership.live_executions import ExecutionControl, OwnershipLost
 
@@ -290,6 +291,7 @@ def await_container(container: "Future[str]", control: ExecutionControl) -> str:
 def _make_directories(plan: ContainerPlan) -> None:
     plan.directory.mkdir(parents=True, exist_ok=True)
     plan.directory.chmod(0o755)  # the workspace's user in the container must be able to enter it, whatever the umask
+    make_hidden(plan.directory)
     for name in SUBDIRECTORIES:
         path = plan.directory / name
         path.mkdir(exist_ok=True)

@@ -3,7 +3,7 @@
 It reads files of git and runs nothing (`Git.heads`). It changes no file: what differs is stored and evented.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
@@ -39,6 +39,7 @@ class GitWatch:
         database: stores what was recorded and what is found.
         git: reads HEAD.
         secrets: decrypts the values to mask.
+        on_missing: called if the directory of a workspace is not where its row says; it may have been moved.
     """
 
     node_id: str
@@ -46,6 +47,7 @@ class GitWatch:
     database: Database
     git: Git
     secrets: SecretBox
+    on_missing: Callable[[], None]
 
     def sweep(self) -> None:
         """Look at every workspace of the node that no step uses; an error of one is logged, and the next follows."""
@@ -76,7 +78,8 @@ class GitWatch:
 
     def _look(self, watched: Watched) -> None:
         directory = workspace_dir(self.data_dir, watched.workspace_id)
-        if not directory.is_dir():  # the next step, or the sweep of anchors, says that all of it is gone
+        if not directory.is_dir():
+            self.on_missing()  # if it is nowhere, the next step says so
             return
         names = {repo.repo_id: repo.name for repo in watched.repos}
         heads = self.git.heads(directory, names.values())

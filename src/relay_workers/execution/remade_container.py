@@ -24,7 +24,7 @@ class RemadeContainers:
         self._containers = containers
 
     def make(self, workspace_id: UUID) -> str:
-        """Make the container of a workspace, start it and return its id; if it exists already, it is used.
+        """Make the container of a workspace, start it and return its id. One that exists is removed before.
 
         Raises:
             StepFailed: the image cannot be had, or all user ids of the node are taken.
@@ -33,4 +33,5 @@ class RemadeContainers:
         row = self._workspaces.row(workspace_id)
         image = self._images.ensure(row, Event(), lambda _: None)
         plan = ContainerPlan(row, self._workspaces.directory(row.id), image, self._containers.uid(row, image))
+        self._containers.remove_stale(row.id)
         return self._containers.create(plan, [Path(repo.mirror_path) for repo in row.repos if repo.mirror_path])

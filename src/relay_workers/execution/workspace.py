@@ -19,6 +19,7 @@ from relay_core.store.workspaces.workspace_row import WorkspaceRow
 from relay_workers.containers.port import Containers, EngineUnavailable
 from relay_workers.containers.retry_while_silent import RetryWhileSilent
 from relay_workers.git.port import Head
+from relay_workers.host_files.kept_dirs import place_of
 from relay_workers.ownership.disk_cap import DiskCap
 
 
@@ -52,7 +53,7 @@ class WorkspaceHandle:
 
 def workspace_dir(data_dir: Path, workspace_id: UUID) -> Path:
     """Return the directory of a workspace on a node, whether it exists or not."""
-    return data_dir / "workspaces" / str(workspace_id)
+    return place_of(data_dir, workspace_id)
 
 
 class Workspaces:

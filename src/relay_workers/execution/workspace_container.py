@@ -96,6 +96,10 @@ class WorkspaceContainers:
         with container_creation(self._settings.data_dir, plan.row.id):
             return self._containers.ensure_container(self._spec(plan, mirrors))
 
+    def remove_stale(self, workspace_id: UUID) -> None:
+        """Remove the container of a workspace that was made for another place of its directory, if there is one."""
+        self._containers.remove(container_name(str(workspace_id)))
+
     def discard(self, workspace_id: UUID, container: "Future[str]", *, late: bool) -> None:
         """Remove the container of a workspace whose preparation failed.
 

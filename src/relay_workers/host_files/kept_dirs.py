@@ -4,6 +4,7 @@ So a directory is moved by one rename, which is done or not, whatever it contain
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -11,9 +12,45 @@ KEPT = ".quarantine"
 """Name of the directory, below that of the workspaces, that has them."""
 
 
+_MOVED = ".moved"
+"""Name of the directory, below that of the workspaces, that says which directories have other names than usual."""
+
+
 def place_of(data_dir: Path, workspace_id: UUID) -> Path:
-    """Return the directory of a workspace in use, whether it exists or not."""
-    return data_dir / "workspaces" / str(workspace_id)
+    """Return the directory of a workspace in use, whether it exists or not.
+
+    It is named after the workspace, or as the node has noted that it found it (`note_place`).
+    """
+    workspaces = data_dir / "workspaces"
+    usual = workspaces / str(workspace_id)
+    if usual.is_dir():
+        return usual
+    try:
+        name = str((workspaces / _MOVED / str(workspace_id)).readlink())
+    except OSError:
+        return usual
+    return workspaces / name if _is_name(name) and (workspaces / name).is_dir() else usual
+
+
+def note_place(data_dir: Path, workspace_id: UUID, directory: Path) -> None:
+    """Note in which directory the node found a workspace; nothing is noted of one that is named after it.
+
+    Only the node writes these notes, and only it reads them: they are links without a target.
+    """
+    note = data_dir / "workspaces" / _MOVED / str(workspace_id)
+    if directory.name == str(workspace_id):
+        note.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        if str(note.readlink()) == directory.name:
+            return
+    note.parent.mkdir(mode=0o700, exist_ok=True)
+    note.unlink(missing_ok=True)
+    note.symlink_to(directory.name)
+
+
+def _is_name(name: str) -> bool:
+    return bool(name) and "/" not in name and not name.startswith(".")
 
 
 def kept_place_of(data_dir: Path, workspace_id: UUID) -> Path:

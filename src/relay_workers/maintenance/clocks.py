@@ -11,6 +11,7 @@ from uuid import UUID
 
 from relay_workers.execution import git_watch, secret_refresh
 from relay_workers.execution.assembly import (
+    make_anchors,
     make_git_watch,
     make_partial_evidence,
     make_remade_containers,
@@ -124,6 +125,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("engine", SWEEP_SECONDS, carry_out),
         Ticker("divergence", SWEEP_SECONDS, DivergenceSweep(divergence_finder(context), metrics).sweep),
         Ticker("mirrors", SWEEP_SECONDS, purges),
+        Ticker("anchors", SWEEP_SECONDS, make_anchors(context).sweep),
         Ticker("quarantine", SWEEP_SECONDS, make_quarantine(context).sweep),
         Ticker("remakes", SWEEP_SECONDS, remakes.sweep),
         Ticker("expiry", EXPIRY_SECONDS, make_expired_workspaces(context).sweep),

@@ -15,6 +15,7 @@ from relay_core.store.workspaces import preparation
 from relay_workers.containers.port import Containers
 from relay_workers.containers.run_files import remove_files
 from relay_workers.host_files.first_edition import remove_runs
+from relay_workers.host_files.kept_dirs import place_of
 from relay_workers.maintenance.quarantine import Quarantine
 from relay_workers.ownership import node_lock
 
@@ -97,7 +98,7 @@ class DivergenceRepairs:
         self._quarantine.take(row)
 
     def _workspace_dir(self, workspace_id: UUID) -> Path:
-        return self._data_dir / "workspaces" / str(workspace_id)
+        return place_of(self._data_dir, workspace_id)
 
 
 def is_unwanted(row: NodeWorkspace | None) -> bool:

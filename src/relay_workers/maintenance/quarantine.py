@@ -76,8 +76,7 @@ class Quarantine:
                 self._remove_files(row.id)
             with self._database.begin() as connection:
                 quarantine.left(connection, row.id, self._node_id, kept, self._keep_seconds)
-        if kept is None:
-            node_lock.remove_lock(self._data_dir, str(row.id))
+        node_lock.remove_lock(self._data_dir, str(row.id))
 
     def sweep(self) -> None:
         """Restore what clients asked for, remove what was kept long enough, and more while the disk is nearly full."""

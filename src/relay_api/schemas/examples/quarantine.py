@@ -20,9 +20,19 @@ _KEPT: dict[str, Any] = {
     "created_at": ids.CREATED,
     "deleted_at": "2026-01-31T09:00:00Z",
 }
+_DIRECTORY: dict[str, Any] = {
+    "id": ids.MIRROR,
+    "node_id": ids.NODE,
+    "path": f"/data/workspaces/{ids.WORKSPACE}",
+    "workspace_id": ids.WORKSPACE,
+    "finding": "unregistered",
+    "created_at": ids.CREATED,
+}
 QUARANTINE: dict[str, Any] = {
     "QuarantinedOut": _KEPT,
     "QuarantinedPage": {"items": [_KEPT], "next_cursor": None},
+    "DirectoryPage": {"items": [_DIRECTORY], "next_cursor": None},
+    "AdoptIn": {"project_id": "app", "title": "Adopted workspace"},
     "PurgeIn": {"generation": "12"},
     "CleanUpPreviewIn": {"unchanged_seconds": 604800.0},
     "CleanUpIn": {"unchanged_seconds": 604800.0, "generation": "3b18e512dba79e4c"},

@@ -214,6 +214,8 @@ def _why_elsewhere(found: Queued, by: Claimant) -> str | None:
     workspace = found.workspace
     if workspace.stopped:
         return "the workspace is stopped"
+    if workspace.directory_error is not None:
+        return workspace.directory_error
     if workspace.diverged and found.execution.run_reason.operation_class.mutates:
         return "a clone of the workspace is not as it was recorded"
     if workspace.node_id not in (None, by.node_id):

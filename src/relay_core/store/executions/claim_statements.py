@@ -30,6 +30,7 @@ _OF_WORKSPACE = (
     "next_gid",
     "forked_from",
     "diverged_at",
+    "directory_error",
 )
 """Columns of a `WorkspaceCondition`."""
 _LOCK = text(

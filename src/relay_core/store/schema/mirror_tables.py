@@ -1,13 +1,37 @@
-"""The table of the git mirrors of nodes."""
+"""The tables of the git mirrors and of the unused directories of nodes."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from relay_core.domain.directories import DirectoryFinding
 from relay_core.domain.vocabulary import CloneState
 from relay_core.store.schema.base import Base, created, one_of
+
+
+class NodeDirectory(Base):
+    """A directory of a node that looks like a workspace's and is not used; the node writes it."""
+
+    __tablename__ = "node_directories"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    node_id: Mapped[str] = mapped_column(ForeignKey("runtime_nodes.node_id", ondelete="CASCADE"))
+    name: Mapped[str]
+    """Path below the directory of the workspaces."""
+    workspace_id: Mapped[UUID]
+    """The workspace that its anchor names, which need not exist."""
+    finding: Mapped[str]
+    anchor: Mapped[dict[str, Any]]
+    """The content of its anchor."""
+    found_at: Mapped[datetime] = created()
+
+    __table_args__ = (
+        one_of("finding", DirectoryFinding, "node_directories_finding"),
+        UniqueConstraint("node_id", "name", name="node_directories_name"),
+    )
 
 
 class Mirror(Base):

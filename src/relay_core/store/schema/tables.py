@@ -15,7 +15,7 @@ from relay_core.store.schema.execution_tables import (
 )
 from relay_core.store.schema.image_tables import Image, TaskImage
 from relay_core.store.schema.merge_tables import Merge
-from relay_core.store.schema.mirror_tables import Mirror
+from relay_core.store.schema.mirror_tables import Mirror, NodeDirectory
 from relay_core.store.schema.node_tables import (
     Incarnation,
     NodeAttachment,
@@ -63,6 +63,7 @@ __all__ = [
     "MigrationState",
     "Mirror",
     "NodeAttachment",
+    "NodeDirectory",
     "NodePool",
     "Operation",
     "PageSession",

@@ -78,6 +78,8 @@ class Workspace(Base):
     imported_from: Mapped[UUID | None]
     """Id of the Relay from which it was imported; null: it was made here."""
 
+    directory_error: Mapped[str | None]
+    """Why nothing starts in it: its node has several directories of it. `diverged_at` is then set, too."""
     quarantine: Mapped[str | None]
     """The state of the kept files of a deleted workspace; null: it is not deleted, or its files are not (or not yet,
     or no more) in quarantine."""

@@ -29,12 +29,14 @@ def acknowledge(connection: Connection, workspace_id: UUID, generation: str, pri
     Raises:
         NotFound: the workspace does not exist, is deleted, or belongs to another owner.
         Conflict: `stale_generation`: something has happened in the workspace since. `not_diverged`: there is nothing
-            to acknowledge.
+            to acknowledge. `workspace_duplicated`: its node has several directories of it.
     """
     condition.read_for(connection, workspace_id, principal)
     lane.lock(connection, workspace_id)
     found = condition.lock(connection, workspace_id)
     check_generation(connection, workspace_id, generation)
+    if found.directory_error is not None:
+        raise Conflict(found.directory_error, code="workspace_duplicated")
     if not found.diverged:
         raise Conflict("every clone of the workspace is as it was recorded", code="not_diverged")
     mine = (R.workspace_id == workspace_id) & R.found_at.is_not(None)

@@ -36,6 +36,8 @@ class WorkspaceCondition:
     """Group id for the processes of the next execution that is claimed."""
     forked: bool = False
     """Whether it starts from the recorded state of another workspace, on whose node it was placed at once."""
+    directory_error: str | None = None
+    """Why nothing starts in it, whatever its kind: its node has several directories of it."""
     diverged: bool = False
     """Whether a clone is not as it was recorded, which no person has acknowledged yet."""
 
@@ -57,6 +59,7 @@ class WorkspaceCondition:
             needs=frozenset(row["needs"]),
             next_gid=row["next_gid"],
             forked=row["forked_from"] is not None,
+            directory_error=row.get("directory_error"),
             diverged=row["diverged_at"] is not None,
         )
 
@@ -74,8 +77,10 @@ class WorkspaceCondition:
         """Raise an error if a clone is not as it was recorded, and executions of this kind may change something.
 
         Raises:
-            Conflict: `workspace_diverged`.
+            Conflict: `workspace_diverged`; `workspace_duplicated`: its node has several directories of it.
         """
+        if self.directory_error is not None:
+            raise Conflict(self.directory_error, code="workspace_duplicated")
         if self.diverged and reason.operation_class.mutates:
             message = (
                 f"a clone of the workspace has commits that no execution recorded, so no {reason} starts; see "

@@ -107,9 +107,15 @@ def settle(connection: Connection, node_id: str, before: Watched, heads: Mapping
     for repo in now.repos:
         if repo in unchanged and repo.is_news(seen := heads[repo.repo_id]):
             _store(connection, node_id, now, repo, seen)
-    differing = select(R.repo_id).where(R.workspace_id == now.workspace_id, R.found_at.is_not(None)).exists()
-    mark(connection, workspace, diverged=bool(connection.scalar(select(differing))))
+    mark(connection, workspace, diverged=is_differing(connection, now.workspace_id))
     return True
+
+
+def is_differing(connection: Connection, workspace_id: UUID) -> bool:
+    """Return whether a clone of a workspace differs and waits for an acknowledgement, or it has several directories."""
+    differing = select(R.repo_id).where(R.workspace_id == workspace_id, R.found_at.is_not(None)).exists()
+    doubled = select(Workspace.id).where(Workspace.id == workspace_id, Workspace.directory_error.is_not(None)).exists()
+    return bool(connection.scalar(select(differing | doubled)))
 
 
 def mark(connection: Connection, workspace: condition.WorkspaceCondition, *, diverged: bool) -> None:

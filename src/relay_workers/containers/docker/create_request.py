@@ -7,7 +7,15 @@ from typing import Any
 
 from relay_workers.containers.docker.channels import seen_dir
 from relay_workers.containers.pid1.install import COMMAND
-from relay_workers.containers.port import CA_BUNDLE, CHANNEL, PROGRAMS, WORKSPACE, ContainerLimits, ContainerSpec
+from relay_workers.containers.port import (
+    CA_BUNDLE,
+    CHANNEL,
+    HIDDEN,
+    PROGRAMS,
+    WORKSPACE,
+    ContainerLimits,
+    ContainerSpec,
+)
 
 CAPABILITIES = (
     # A setup script that runs as root must be able to install packages. A step of any other user has none of these,
@@ -75,6 +83,10 @@ def _mounts(spec: ContainerSpec) -> list[dict[str, Any]]:
     mounts += [_bind(str(path), str(path), read_only=True) for path in spec.mirror_dirs]
     if spec.ca_bundle is not None:
         mounts.append(_bind(str(spec.ca_bundle), CA_BUNDLE, read_only=True))
+    # The node's own directory of the workspace (`host_files.anchors`): processes see an empty one over it.
+    mounts.append(
+        {"Type": "tmpfs", "Target": HIDDEN, "ReadOnly": True, "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o555}}
+    )
     return mounts
 
 

@@ -34,6 +34,7 @@ def test_limits_network_and_labels_are_those_of_the_spec(new_workspace, docker_a
     assert docker_api.inspect_network(NETWORK)["Options"]["com.docker.network.bridge.enable_icc"] == "false"
     assert {mount["Destination"]: mount["RW"] for mount in found["Mounts"]} == {
         "/workspace": True,
+        "/workspace/.relay": False,
         "/relay": False,
         "/relay/channel": False,
     }

@@ -54,14 +54,22 @@ def test_the_create_request_is_exactly_this():
         "Healthcheck": {"Test": ["NONE"]},
         "HostConfig": {
             "Mounts": [
+                *(
+                    {
+                        "Type": "bind",
+                        "Source": source,
+                        "Target": target,
+                        "ReadOnly": read_only,
+                        "BindOptions": {"Propagation": "rprivate"},
+                    }
+                    for source, target, read_only in mounts
+                ),
                 {
-                    "Type": "bind",
-                    "Source": source,
-                    "Target": target,
-                    "ReadOnly": read_only,
-                    "BindOptions": {"Propagation": "rprivate"},
-                }
-                for source, target, read_only in mounts
+                    "Type": "tmpfs",
+                    "Target": "/workspace/.relay",
+                    "ReadOnly": True,
+                    "TmpfsOptions": {"SizeBytes": 4096, "Mode": 0o555},
+                },
             ],
             "NetworkMode": "relay",
             "CapDrop": ["ALL"],
