@@ -13,10 +13,10 @@ from relay_core.domain.uploaded_images import DIRECTORY, with_images
 from relay_core.domain.vocabulary import Reason
 from relay_workers.agents.line_logs import line_logs
 from relay_workers.agents.port import TurnRequest
-from relay_workers.host_files.torn_line import cut_torn_lines
 from tests.support.executor_fixtures import UID, AgentBox, Turn
 from tests.support.model_server.in_container import requests_of
 from tests.support.pictures import png
+from tests.support.torn import cut_torn_lines
 
 BUSY = "[[run: echo begun; touch /tmp/begun; exec tail -f /dev/null]]"
 

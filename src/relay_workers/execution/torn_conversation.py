@@ -19,7 +19,7 @@ from relay_core.store.transaction import Database
 from relay_workers.agents.line_logs import line_logs
 from relay_workers.execution.step_plan import executor_choice, turn_request
 from relay_workers.execution.workspace import WorkspaceHandle
-from relay_workers.host_files.torn_line import TornLine, cut_torn_lines
+from relay_workers.host_files.torn_line import TornFile, TornLine, torn_files
 
 PHASE = "resume"
 """When the torn line was found, as the event tells it."""
@@ -30,7 +30,8 @@ log = structlog.get_logger(__name__)
 def mend_conversation(database: Database, claimed: Claimed, workspace: WorkspaceHandle, mask: SecretMask) -> None:
     """Set the torn last line of the conversation aside that a follow-up resumes, and tell of it by an event.
 
-    The row of the execution is locked meanwhile, so no other worker can start the agent, which would write to the file.
+    The row of the execution is locked while the files are cut, so no other worker can start the agent, which would
+    write to them. They are read, and torn lines copied, before: that takes time, and a kill needs the row.
 
     Args:
         database: has the conversation, and gets the event.
@@ -49,22 +50,23 @@ def mend_conversation(database: Database, claimed: Claimed, workspace: Workspace
     if not patterns:
         return
     owner = workspace.uid if os.geteuid() == 0 else None
+    for pattern in patterns:
+        try:
+            with torn_files(workspace.directory, ["home"], pattern, owner) as found:
+                if found:
+                    _mend(database, claimed, found, mask)
+        except OSError as error:  # a full disk, for example: then the agent finds the line itself
+            log.warning("the torn last line of a conversation stays", action="mend_conversation", problem=str(error))
+
+
+def _mend(database: Database, claimed: Claimed, found: Sequence[TornFile], mask: SecretMask) -> None:
     with database.begin() as connection:
         owned.store_handle(connection, claimed.execution_id, claimed.fence, claimed.handle)
-        for pattern in patterns:
-            for torn in _cut(workspace, pattern, owner):
-                log.warning("a conversation had a torn last line", action="mend_conversation", line=torn.line)
-                place = Place(claimed.workspace_id, None)
-                kind = EventKind.EXECUTION_CONVERSATION_TORN
-                events.append_to_execution(connection, claimed.execution_id, place, kind, _told(torn, mask))
-
-
-def _cut(workspace: WorkspaceHandle, pattern: Sequence[str], owner: int | None) -> list[TornLine]:
-    try:
-        return cut_torn_lines(workspace.directory, ["home"], pattern, owner)
-    except OSError as error:  # a full disk, for example: then the agent finds the line itself
-        log.warning("the torn last line of a conversation stays", action="mend_conversation", problem=str(error))
-        return []
+        for torn in [line for file in found if (line := file.mend()) is not None]:
+            log.warning("a conversation had a torn last line", action="mend_conversation", line=torn.line)
+            place = Place(claimed.workspace_id, None)
+            kind = EventKind.EXECUTION_CONVERSATION_TORN
+            events.append_to_execution(connection, claimed.execution_id, place, kind, _told(torn, mask))
 
 
 def _told(torn: TornLine, mask: SecretMask) -> dict[str, object]:

@@ -154,16 +154,20 @@ class SafeDir:
         Raises:
             TamperedFile: the entry is a directory, or a container made it anew at the same time.
         """
+        with os.fdopen(self.new_file(name, owner, mode), "wb") as file:
+            file.write(data)
+
+    def new_file(self, name: str, owner: int | None = None, mode: int = 0o644) -> int:
+        """Create an empty file as `write_file` does; return its descriptor, which the caller must close."""
         try:
             self.unlink(name)
             fd = os.open(name, _NEW_FILE, mode, dir_fd=self._fd)
         except (IsADirectoryError, PermissionError, FileExistsError) as error:
             raise TamperedFile(f"{self.path}/{name} cannot be made anew: {error.strerror}") from error
-        with os.fdopen(fd, "wb") as file:
-            os.fchmod(fd, mode)
-            if owner is not None:
-                os.fchown(fd, owner, -1)
-            file.write(data)
+        os.fchmod(fd, mode)
+        if owner is not None:
+            os.fchown(fd, owner, -1)
+        return fd
 
     def make_directory(self, name: str, mode: int = 0o755) -> bool:
         """Create a directory and return True; return False if an entry of this name, of any type, exists."""

@@ -10,14 +10,16 @@ from sqlalchemy import select
 from relay_core.domain.agents.executors import ExecutorChoice
 from relay_core.domain.limits import Limits
 from relay_core.domain.vocabulary import RunReason
-from relay_core.store.schema.tables import CodingAgentTurn, Event
+from relay_core.store.schema.tables import CodingAgentTurn, Event, ExecutionProcess
 from relay_core.store.workspaces.follow_up import add_follow_up
 from relay_core.store.workspaces.submit import RepoInput, RunInput, submit_run
+from relay_workers.host_files import torn_line
 from tests.support.worker_fixtures import ME, Node
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = pytest.mark.docker
 
+E = ExecutionProcess
 ID = "0b6f0c5e-7a51-4ab5-9d0c-2f3d8c1b2a10"
 AGENT = f"""
 import json, os, sys
@@ -93,3 +95,20 @@ def test_a_torn_last_line_is_set_aside_and_told_before_the_agent_goes_on(node: N
         len(torn),
         "resume",
     )
+
+
+def test_the_row_of_the_execution_is_free_while_files_are_read_and_copied(node: Node, monkeypatch) -> None:
+    workspace_id = submit(node, "begin and tear")
+    node.run(node.chain(workspace_id, RunReason.CODING_AGENT)["id"])
+    copy, free = torn_line._copied, []
+
+    def looked(*arguments):
+        with node.db.begin() as connection:  # as a kill does
+            row = select(E.id).where(E.status == "running").with_for_update(nowait=True)
+            free.append(connection.scalar(row))
+        return copy(*arguments)
+
+    monkeypatch.setattr(torn_line, "_copied", looked)
+    second = follow_up(node, workspace_id, "go on")
+    assert free == [second]
+    assert (summary(node, second), len(told(node, second))) == ("history=1", 1)

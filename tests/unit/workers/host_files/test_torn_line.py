@@ -1,12 +1,14 @@
 """Torn last lines of files in a directory to which a container can write."""
 
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from relay_workers.host_files import torn_line
-from relay_workers.host_files.torn_line import TornLine, cut_torn_lines
+from relay_workers.host_files.torn_line import TornLine
+from tests.support.torn import cut_torn_lines
 
 WHOLE = b'{"a": 1}\n{"b": "\\u00e4"}\n'
 PATTERN = ("projects", "*", "one.jsonl")
@@ -91,3 +93,43 @@ def test_the_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torn_line, "MOST_BYTES", 10)
     assert cut(tmp_path) == []
     assert path.read_bytes() == WHOLE + b"{"
+
+
+def test_a_long_torn_line_takes_little_memory(tmp_path: Path) -> None:
+    tail = b'{"c": "' + b"x" * 20_000_000
+    path = file_in(tmp_path, WHOLE + tail)
+    tracemalloc.start()
+    try:
+        [torn] = cut(tmp_path)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 2_000_000
+    assert (torn.size, path.read_bytes()) == (len(tail), WHOLE)
+    assert path.with_name(torn.kept_as).read_bytes() == tail
+
+
+def test_what_all_files_of_a_search_may_take_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"home/projects/{name}/one.jsonl" for name in "abc"]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(WHOLE + b"{" * 100)
+    monkeypatch.setattr(torn_line, "MOST_COPIED", 150)
+    assert [torn.file for torn in cut(tmp_path)] == ["home/projects/a/one.jsonl"]
+    monkeypatch.setattr(torn_line, "MOST_COPIED", 1000)
+    monkeypatch.setattr(torn_line, "MOST_BYTES", 200)
+    assert [torn.file for torn in cut(tmp_path)] == ["home/projects/b/one.jsonl"]
+    assert len(list((tmp_path / "home").rglob("*.torn-*"))) == 2
+    monkeypatch.setattr(torn_line, "MOST_FILES", 1)
+    paths[0].write_bytes(WHOLE + b"{")
+    assert [torn.file for torn in cut(tmp_path)] == ["home/projects/a/one.jsonl"]
+
+
+def test_a_file_that_has_grown_since_it_was_read_is_left_as_it_is(tmp_path: Path) -> None:
+    path = file_in(tmp_path, WHOLE + b'{"c":')
+    with torn_line.torn_files(tmp_path, ["home"], PATTERN, None) as [found]:
+        assert path.read_bytes() == WHOLE + b'{"c":', "the search changes nothing"
+        with path.open("ab") as other:
+            other.write(b" 3}\n")
+        assert found.mend() is None
+    assert path.read_bytes() == WHOLE + b'{"c": 3}\n'
