@@ -19,6 +19,7 @@ from relay_core.domain.task import check_by_hand
 from relay_core.domain.vocabulary import TaskStatus
 from relay_core.store.database import Connection
 from relay_core.store.projects import repos, task_changes, tasks
+from relay_core.store.projects.repos import ProjectRepos
 from relay_core.store.projects.task_changes import HeldTask, NewTask
 from relay_core.store.shared import images
 from relay_core.store.tokens import Principal
@@ -166,7 +167,7 @@ def _start(
     principal: Principal,
 ) -> RunOut:
     there = repos.of_project(connection, project_id)
-    source = _source(connection, body, task, project_id, principal)
+    source = _source(connection, body, task, there, principal)
     wanted = inputs.attempt(body, task, there, services.settings, services.secrets, source)
     wanted = inputs.run_of_profile(wanted, body.profile, services.session_profiles)
     new = start_run(connection, wanted, principal, services.settings, services.profiles)
@@ -175,25 +176,20 @@ def _start(
 
 
 def _source(
-    connection: Connection, body: AttemptIn, task: HeldTask | NewTask, project_id: UUID, principal: Principal
+    connection: Connection, body: AttemptIn, task: HeldTask | NewTask, there: ProjectRepos, principal: Principal
 ) -> Fork | None:
     """Return the workspace from whose recorded states an attempt starts; None: it starts from the remotes."""
-    parent = task.parent_workspace_id
     if body.from_workspace is not None:
         found = resolve(connection, Kind.WORKSPACE, body.from_workspace, principal, field=fork.FIELD)
         wanted = ForkRequest(found, _after(connection, body.from_execution, principal))
-    elif body.from_execution is not None:
+        return fork.find(connection, wanted, there.project_id, body.needs, principal)
+    if body.from_execution is not None:
         raise InvalidInput("name its workspace in from_workspace, too", field="from_execution")
-    elif (
-        parent is None
-        or fork.FIELD in body.model_fields_set
-        or any(repo.ref for repo in body.repos or ())
-        or not fork.has_states(connection, parent, principal)
-    ):
+    named = body.repos or ()
+    if task.parent_workspace_id is None or fork.FIELD in body.model_fields_set or any(repo.ref for repo in named):
         return None
-    else:
-        wanted = ForkRequest(parent)
-    return fork.find(connection, wanted, project_id, body.needs, principal)
+    urls = [there.named(repo.repo, f"repos.{n}.repo").url for n, repo in enumerate(named)]
+    return fork.of_parent(connection, task.parent_workspace_id, there.project_id, urls, body.needs, principal)
 
 
 def _after(connection: Connection, text: str | None, principal: Principal) -> UUID | None:

@@ -36,7 +36,8 @@ class AttemptIn(JobIn):
         description="A workspace of the project (4 or more characters of its id suffice), from whose recorded state "
         "the branches start (a fork): with what was not committed there, on the same node, with the same repositories "
         "and target branches. It may be archived. Left out: a subtask starts from its parent workspace, if all of that "
-        "is recorded and `repos` names no `ref`; else the branches start from the remote, as with null.",
+        "is recorded, has the `repos`, none of which names a `ref`, and its node takes the workspace; else the "
+        "branches start from the remote, as with null. `forked_from` of the workspace tells which.",
     )
     from_execution: ShortText | None = Field(
         None,

@@ -201,3 +201,31 @@ def test_a_fork_waits_while_its_node_is_short_of_disk_space(api: Api, worker: Wo
         [why] = placement.why_each_waits(connection, [UUID(made["execution_id"])]).values()
     assert f"{NODE} is short of disk space" in str(why)
     assert worker.claim(made["execution_id"]).run_reason == "clone"
+
+
+def test_a_subtask_starts_from_the_remote_where_its_parent_cannot_be_forked(api: Api, worker: Worker):
+    """Nobody asked for a fork, so nothing is refused that was not refused without a parent."""
+    parent = worked(api, worker, task_of(api))
+    subtask = task_of(api, parent_workspace_id=parent["workspace_id"])
+
+    def source_of(**choice: Any) -> Any:
+        return workspace(api, started(api, subtask, **choice))["forked_from"]
+
+    assert source_of(needs=["gpu"]) is None
+    for close, undo in (("drain", "undrain"), ("revoke", "restore")):
+        assert api.post(f"/v1/nodes/{NODE}/{close}", who="admin").status_code == 200
+        assert source_of() is None
+        assert api.post(f"/v1/nodes/{NODE}/{undo}", who="admin").status_code == 200
+    assert floor(api, "9.0").status_code == 200
+    assert source_of() is None
+    assert floor(api, None).status_code == 200
+    with worker.database.begin() as connection:
+        add = "INSERT INTO project_repos (project_id, repo_id) SELECT p.id, r.id FROM projects p, repos r"
+        connection.execute(text(f"{add} WHERE p.name = 'shop' AND r.path = :url"), {"url": OTHER})
+    assert source_of(repos=[{"repo": "app"}]) == parent["workspace_id"]
+    assert source_of(repos=[{"repo": "app"}, {"repo": "other"}]) is None
+    named = {"from_workspace": parent["workspace_id"], "repos": [{"repo": "other"}]}
+    assert code(attempt(api, subtask, **named)) == (409, "no_after_state"), "who asks for a fork is told"
+    assert problem_of(attempt(api, subtask, repos=[{"repo": "none"}]))[1:] == ("repo_unknown", ["repos.0.repo"])
+    assert detach(api, NODE).status_code == 204
+    assert source_of() is None

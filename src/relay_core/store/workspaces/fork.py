@@ -136,7 +136,40 @@ def find(
     return Fork(wanted.workspace_id, node_id, row["pool"], states)
 
 
-def has_states(connection: Connection, workspace_id: UUID, principal: Principal) -> bool:
+def of_parent(
+    connection: Connection,
+    parent_id: UUID,
+    project_id: UUID,
+    urls: Collection[str],
+    needs: Collection[str],
+    principal: Principal,
+) -> Fork | None:
+    """Return the recorded states of the parent workspace of a subtask, for an attempt that names no source.
+
+    The request does not ask for a fork, so where that is not possible, it is no error: the attempt is none.
+
+    Args:
+        connection: one transaction.
+        parent_id: the parent workspace.
+        project_id: the project of the subtask.
+        urls: the repositories that the attempt names; empty: those of the parent.
+        needs: capabilities that the new workspace needs.
+        principal: who asks.
+
+    Returns:
+        None: the parent is deleted or not visible, lacks a repository or the state of one, or its node takes no such
+        workspace.
+    """
+    if not _has_states(connection, parent_id, principal):
+        return None
+    try:
+        found = find(connection, ForkRequest(parent_id), project_id, needs, principal)
+    except (Conflict, InvalidInput):
+        return None
+    return found if set(urls) <= found.states.keys() else None
+
+
+def _has_states(connection: Connection, workspace_id: UUID, principal: Principal) -> bool:
     """Return whether a workspace that the principal may see is not deleted and has a state of every repository."""
     live = select(Workspace.id).where(Workspace.id == workspace_id, Workspace.deleted_at.is_(None))
     if principal.only is not None:
