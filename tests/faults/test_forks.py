@@ -1,8 +1,10 @@
 """kill -9 of the worker in the middle of a fork: the new workspace gets the whole state once, its source stays as it is."""
 
+import os
+import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from tests.support.relay import git
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(240)]
 
-WORK = "head -c 3000000 /dev/urandom >large; git add -A; git commit -qm large; echo open >open"
+WORK = "head -c 20000000 /dev/urandom >large; git add -A; git commit -qm large; echo open >open"
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +67,43 @@ def must_be_whole(stack: Stack, run: dict[str, Any], source: dict[str, Any]) -> 
     assert git("-c", f"safe.directory={theirs}", "status", "--porcelain", cwd=theirs) == "?? open"
 
 
-def busy(true: Callable[[], bool]) -> bool:
-    """Look without a pause for a while: the moment is what counts."""
-    deadline = time.monotonic() + 1
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-    return True
+def stopped_copy(run: dict[str, Any]) -> int | None:
+    """Stop the git process that writes the recorded state into the store of a run; return its id."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended
+            if entry.name.isdecimal() and b"\0index-pack\0" in (entry / "cmdline").read_bytes():
+                if f"/stores/{run['workspace_id']}/".encode() not in (entry / "environ").read_bytes():
+                    continue
+                os.kill(int(entry.name), signal.SIGSTOP)
+                return int(entry.name)
+    return None
+
+
+def held_copy(stack: Stack, source: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """A fork, and the id of the process that was stopped while it copied; a copy that was too fast is made again."""
+    for _ in range(5):
+        run = forked(stack, source)
+        over = time.monotonic() + 60
+        while time.monotonic() < over and not (clone_of(stack, run) / "open").exists():  # no pause: the moment counts
+            if (copying := stopped_copy(run)) is not None:
+                return run, copying
+        stack.relay.wait_chain(run)
+    raise AssertionError("no copy of the recorded state was seen")
 
 
 def test_while_the_recorded_state_is_copied(stack: Stack, source: dict[str, Any]) -> None:
     worked(stack, source)
-    run = forked(stack, source)
-    store = stack.relay.data_dir / "stores" / run["workspace_id"]
-    stack.relay.until(lambda: busy(store.exists), seconds=60, what="the copy begins")
-    stack.relay.kill_9("worker")
+    run, copying = held_copy(stack, source)
+    store = stack.relay.data_dir / "stores" / run["workspace_id"] / f"{stack.repo.name}.git"
+    try:
+        stack.relay.kill_9("worker")
+        assert store.is_dir()
+        assert [path for kind in ("objects/pack/*.pack", "refs/relay/*") for path in store.glob(kind)] == []
+    finally:
+        os.kill(copying, signal.SIGKILL)
     stack.relay.start("worker")
     must_be_whole(stack, run, source)
+    assert len(list(store.glob("refs/relay/*"))) > 1, "the start is pinned, and what the agent left"
 
 
 def test_when_the_clone_is_made_and_not_stored(stack: Stack, source: dict[str, Any]) -> None:
