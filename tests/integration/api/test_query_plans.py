@@ -16,9 +16,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool
 
 from relay_api.page import router as page
+from relay_core.domain.expiry import Hours
 from relay_core.store.merges import pull_requests
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import git_watch
+from relay_core.store.workspaces import expiry, git_watch
 from relay_stack.services.postgres import EmbeddedPostgres
 from tests.support import many_runs, reading
 from tests.support.api_fixtures import Api, api_in_process, settings_for
@@ -174,3 +175,39 @@ def test_each_list_and_detail_with_each_of_its_filters_is_among_the_requests(api
     asked = {path: {name for query in queries for name in query} for path, queries in reading.REQUESTS.items()}
     unasked = {path: names - asked[path] for path, names in served.items() if path in asked}
     assert not {path: names for path, names in unasked.items() if names}
+
+
+def plan_of(connection: Any, record: Recorder, node: str | None, hours: Hours) -> list[dict[str, Any]]:
+    """The parts of the plan of the last statement of a look for idle workspaces, which finds none."""
+    record.sent.clear()
+    assert expiry.due(connection, hours, node) == []
+    statement, parameters = record.sent[-1]
+    cursor = connection.connection.cursor()
+    cursor.execute("SET LOCAL enable_seqscan = off")
+    cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters)
+    parts = [cursor.fetchone()[0][0]["Plan"]]
+    for part in parts:
+        parts += part.get("Plans", ())
+    return parts
+
+
+def test_a_look_for_idle_workspaces_reads_those_that_may_be_due(api: Api):
+    """A node reads its own archived ones; steps are read of workspaces only whose own hours may be over."""
+    record, engine = Recorder(), api.database.engine
+    event.listen(engine, "before_cursor_execute", record)
+    with engine.connect() as connection, connection.begin() as change:
+        old = "archived = true, container_ref = '/there', updated_at = now() - interval '400 hours'"
+        connection.execute(text(f"UPDATE workspaces SET {old}, state = 'stopped', node_id = NULL"))
+        connection.execute(text("ANALYZE workspaces"))
+        record.sent.clear()
+        assert expiry.due(connection, Hours(stop=1, archive=1), "node-1") == []
+        assert not [one for one, _ in record.sent if "FROM workspaces" in one], "no hours of deletions: nothing to read"
+        parts = plan_of(connection, record, "node-1", Hours(delete=300))
+        read = [one for one in parts if one.get("Relation Name") == "workspaces"]
+        assert [(one["Index Name"], one["Actual Rows"]) for one in read] == [("workspaces_expiring_there", 0)]
+        parts = plan_of(connection, record, None, Hours(stop=1))
+        steps = [one for one in parts if one.get("Relation Name") == "execution_processes"]
+        assert steps
+        assert [one["Actual Loops"] for one in steps] == [0] * len(steps), "a stopped one is not stopped"
+        change.rollback()
+    event.remove(engine, "before_cursor_execute", record)

@@ -113,6 +113,12 @@ class Workspace(Base):
         Index("workspaces_of_archive", "archived", "created_at", "id", postgresql_where=text("deleted_at IS NULL")),
         Index("workspaces_expiring", "updated_at", postgresql_where=text("deleted_at IS NULL AND NOT pinned")),
         Index(
+            "workspaces_expiring_there",
+            "node_id",
+            "updated_at",
+            postgresql_where=text("deleted_at IS NULL AND NOT pinned AND archived AND container_ref IS NOT NULL"),
+        ),
+        Index(
             "workspaces_there",
             "node_id",
             postgresql_where=text("container_ref IS NOT NULL AND (deleted_at IS NOT NULL OR state = 'running')"),

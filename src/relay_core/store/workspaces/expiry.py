@@ -1,11 +1,11 @@
 """Workspaces in which nothing happens: finds those that are due for an act, and does it (`domain.expiry` decides)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, String, bindparam, select, text, update
+from sqlalchemy import Connection, RowMapping, bindparam, select, text, update
 
 from relay_core.domain.errors import NotFound
 from relay_core.domain.events import EventKind
@@ -27,8 +27,10 @@ RETRY_HOURS = 6
 _BY = Principal(idle.BY, frozenset({Scope.ADMIN}))
 _NAMES = {act: f"RELAY_WORKSPACE_IDLE_{act.upper()}_HOURS" for act in ExpiryAct}
 _FACTS = f"""
-    SELECT w.id, w.state, w.requested_state, w.archived, w.pinned, w.diverged_at, w.event_seq, w.expiry_problem,
-      w.node_id, w.container_ref, h.stop, h.archive, h.delete, i.seconds, {BLOCKED} AS blocked
+    SELECT w.id, w.state, w.requested_state, w.archived, w.pinned, w.diverged_at, w.event_seq, w.node_id,
+      w.container_ref, h.stop, h.archive, h.delete, i.seconds, {BLOCKED} AS blocked,
+      CASE WHEN w.expiry_tried_at >= now() - make_interval(secs => i.seconds) THEN w.expiry_problem END
+        AS expiry_problem
     FROM workspaces w JOIN tasks t ON t.id = w.task_id JOIN projects p ON p.id = t.project_id
     CROSS JOIN LATERAL (SELECT p.idle_stop_hours AS stop, p.idle_archive_hours AS archive,
       p.idle_delete_hours AS delete) AS h
@@ -36,28 +38,41 @@ _FACTS = f"""
       SELECT max(e.completed_at) FROM execution_processes e WHERE e.workspace_id = w.id)))::float8 AS seconds) AS i
     WHERE w.deleted_at IS NULL
     """  # noqa: S608 - nothing of a client's
-_OF_SERVER = "nullif(coalesce(h.{0}, CAST(:{0} AS float8)), 0) * 3600"
-_STOP = _OF_SERVER.format("stop")
-_DELETE = _OF_SERVER.format("delete")
-_FARTHER = f"CASE WHEN w.archived THEN {_DELETE} ELSE {_OF_SERVER.format('archive')} END"
-_BY_NODE = (
-    f"(w.archived AND w.container_ref IS NOT NULL AND w.diverged_at IS NULL AND i.seconds >= {_DELETE} "
-    f"AND (w.expiry_tried_at IS NULL OR w.expiry_tried_at < now() - interval '{RETRY_HOURS} hours'))"
-)
-_CANDIDATES = text(
-    f"""
+_TERM = "nullif(coalesce(h.{0}, CAST(:{0} AS float8)), 0) * 3600"
+
+
+def _is_due(act: ExpiryAct) -> str:
+    """Return the SQL condition that the hours of an act are over; executions are read only if they may be."""
+    term = _TERM.format(act)
+    return f"(coalesce(w.updated_at <= now() - make_interval(secs => {term}), false) AND i.seconds >= {term})"
+
+
+_STOP, _ARCHIVE, _DELETE = (_is_due(act) for act in ExpiryAct)
+_WITH_FILES = "w.archived AND w.container_ref IS NOT NULL"
+_QUIET = f"""
     {_FACTS} AND NOT w.pinned AND w.requested_state IS NULL AND w.state <> 'starting'
       AND w.updated_at < now() - make_interval(secs => :least)
-      AND (i.seconds >= CASE WHEN w.state = 'running' THEN {_STOP} END
-        OR (w.diverged_at IS NULL AND i.seconds >= {_FARTHER}))
-      AND CASE WHEN CAST(:node AS text) IS NULL
-        THEN NOT (w.archived AND w.container_ref IS NOT NULL AND w.diverged_at IS NULL
-          AND coalesce(i.seconds >= {_OF_SERVER.format("delete")}, false))
-        ELSE w.node_id = :node AND {_BY_NODE} END
-      AND NOT {BLOCKED}
+    """
+_OF_FLEET = text(
+    f"""
+    {_QUIET} AND CASE
+      WHEN w.diverged_at IS NULL AND {_WITH_FILES} AND {_DELETE} THEN false
+      WHEN (w.state = 'running' AND {_STOP})
+        OR (w.diverged_at IS NULL AND CASE WHEN w.archived THEN {_DELETE} ELSE {_ARCHIVE} END) THEN NOT {BLOCKED}
+      ELSE false END
     ORDER BY w.updated_at LIMIT :most
     """
-).bindparams(bindparam("node", type_=String))
+)
+_OF_NODE = text(
+    f"""
+    {_QUIET} AND {_WITH_FILES} AND w.node_id = :node AND w.diverged_at IS NULL AND CASE
+      WHEN {_DELETE} THEN NOT {BLOCKED} AND NOT coalesce(
+        w.expiry_tried_at >= greatest(now() - make_interval(secs => i.seconds), now() - interval '{RETRY_HOURS} hours'),
+        false)
+      ELSE false END
+    ORDER BY w.updated_at LIMIT :most
+    """
+)
 _ONE = text(f"{_FACTS} AND w.id = :workspace").bindparams(bindparam("workspace", type_=Workspace.id.type))
 
 
@@ -103,17 +118,30 @@ def due(connection: Connection, server: Hours, node_id: str | None = None) -> li
         server: the hours of the server.
         node_id: only those that are to be deleted and whose files this node has; None: all others.
     """
-    least = _least(connection, server)
+    least = _least(connection, server, ExpiryAct if node_id is None else [ExpiryAct.DELETE])
     if least is None:
         return []
     values = {"least": least * 3600, "node": node_id, "most": MOST_AT_ONCE, **vars(server)}
-    rows = connection.execute(_CANDIDATES, values).mappings()
+    rows = connection.execute(_OF_FLEET if node_id is None else _OF_NODE, values).mappings()
     return [found for row in rows if (found := _due(row, server)) is not None]
 
 
 def still_due(connection: Connection, found: Due, server: Hours) -> Due | None:
     """Lock the lane of a workspace, and return it with its present facts if it is due for the same act; else None."""
     lane.lock(connection, found.workspace_id)
+    return _now(connection, found, server)
+
+
+def untouched(connection: Connection, found: Due, server: Hours, *, locked: bool = True) -> Due | None:
+    """Return as `still_due` does, but None if anything at all has happened in the workspace since it was found.
+
+    Without `locked` the lane is not locked, so that something may happen at any time after.
+    """
+    now = (still_due if locked else _now)(connection, found, server)
+    return now if now is not None and now.generation == found.generation else None
+
+
+def _now(connection: Connection, found: Due, server: Hours) -> Due | None:
     row = connection.execute(_ONE, {"workspace": found.workspace_id}).mappings().one_or_none()
     now = None if row is None else _due(row, server)
     return now if now is not None and now.planned.act is found.planned.act else None
@@ -148,7 +176,7 @@ def carry_out(connection: Connection, found: Due, server: Hours) -> bool:
 
 
 def delete(connection: Connection, found: Due) -> None:
-    """Delete a workspace whose work is kept; the caller has it from `still_due`, in the same transaction."""
+    """Delete a workspace whose work is kept; the caller has it from `untouched`, in the same transaction."""
     _tell(connection, found)
     delete_workspaces(connection, [found.workspace_id], idle.BY)
 
@@ -156,14 +184,17 @@ def delete(connection: Connection, found: Due) -> None:
 def hold(connection: Connection, workspace_id: UUID, repo: str, problem: str) -> None:
     """Note that the work of a clone cannot be kept, so that the workspace is not deleted; it is tried again later.
 
-    An event tells of it unless the last attempt found the same.
+    The note counts until something happens in the workspace. An event tells of it unless the last attempt found the
+    same and nothing has happened since. Nothing is noted of a workspace that was deleted meanwhile.
     """
     lane.lock(connection, workspace_id)
-    before = connection.scalar(select(Workspace.expiry_problem).where(Workspace.id == workspace_id))
+    before = connection.execute(_ONE, {"workspace": workspace_id}).mappings().one_or_none()
+    if before is None:
+        return
     told = f"{repo}: {problem}"
     noted = text("UPDATE workspaces SET expiry_problem = :told, expiry_tried_at = now() WHERE id = :workspace")
     connection.execute(noted.bindparams(bindparam("workspace", workspace_id, Workspace.id.type)), {"told": told})
-    if told != before:
+    if told != before["expiry_problem"]:
         payload = {"repo": repo, "problem": problem}
         events.append(connection, workspace_id, EventKind.WORKSPACE_EXPIRY_HELD, payload)
 
@@ -187,10 +218,13 @@ def of_workspace(connection: Connection, workspace_id: UUID, server: Hours, prin
     return Expiry(row["seconds"], found, None if found is None else _setting(found), row["pinned"], notes)
 
 
-def _least(connection: Connection, server: Hours) -> float | None:
-    columns = (Project.idle_stop_hours, Project.idle_archive_hours, Project.idle_delete_hours)
-    given = [connection.scalar(select(column).where(column > 0).order_by(column).limit(1)) for column in columns]
-    return min((hours for hours in (*given, *vars(server).values()) if hours), default=None)
+def _least(connection: Connection, server: Hours, acts: Iterable[ExpiryAct]) -> float | None:
+    """Return the fewest hours after which one of some acts is due in any project; None: they are never due."""
+    given = [getattr(server, act) for act in acts]
+    for act in acts:
+        column = getattr(Project, f"idle_{act}_hours")
+        given.append(connection.scalar(select(column).where(column > 0).order_by(column).limit(1)))
+    return min((hours for hours in given if hours), default=None)
 
 
 def _due(row: RowMapping, server: Hours) -> Due | None:

@@ -195,6 +195,40 @@ def test_one_that_could_not_be_kept_is_tried_again_later(api: Api, worker: Worke
     ], "the same problem is told once"
 
 
+def test_what_could_not_be_kept_is_told_until_something_happens_there(api: Api, worker: Worker) -> None:
+    made = quiet(api, worker, 0)
+    workspace(api, made, archived=True, container_ref="/there", node_id=NODE)
+    later(api, 300)
+    with api.database.begin() as connection:
+        expiry.hold(connection, UUID(made["workspace_id"]), "app", "too large")
+        connection.execute(text("UPDATE workspaces SET expiry_tried_at = now() - interval '2 hours'"))
+    assert next_of(api, made)[1] == ["work_not_kept"]
+    with api.database.begin() as connection:
+        connection.execute(text("UPDATE workspaces SET updated_at = now() - interval '1 hour'"))
+        connection.execute(text("UPDATE execution_processes SET completed_at = now() - interval '1 hour'"))
+    assert next_of(api, made)[1] == []
+    with api.database.begin() as connection:
+        assert len(expiry.due(connection, Hours(delete=0.5), NODE)) == 1, "its hours are over again"
+        expiry.hold(connection, UUID(made["workspace_id"]), "app", "too large")
+    assert expiry_held(api, made) == 2, "a new occasion, so it is told again"
+    assert next_of(api, made)[1] == ["work_not_kept"]
+    with api.database.connect() as connection:
+        assert expiry.due(connection, Hours(delete=0.5), NODE) == [], "it is tried again after six hours"
+
+
+def test_nothing_is_noted_of_a_workspace_that_was_deleted_meanwhile(api: Api, worker: Worker) -> None:
+    made = quiet(api, worker, 0)
+    assert api.delete(f"/v1/workspaces/{made['workspace_id']}").status_code == 202
+    with api.database.begin() as connection:
+        expiry.hold(connection, UUID(made["workspace_id"]), "app", "too large")
+    assert expiry_held(api, made) == 0
+
+
+def expiry_held(api: Api, made: dict) -> int:
+    told = api.get(f"/v1/workspaces/{made['workspace_id']}/events").json()["items"]
+    return len([event for event in told if event["kind"] == "workspace.expiry_held"])
+
+
 def test_the_look_finds_exactly_what_is_decided(api: Api, worker: Worker) -> None:
     """The conditions of the query are those of `domain.expiry.decide`, for every combination of facts."""
     made = quiet(api, worker, 0)
