@@ -8,10 +8,12 @@ from itertools import product
 from uuid import UUID
 
 import pytest
+from alembic import command
 from sqlalchemy import insert, select, text, update
 
 from relay_core.domain.expiry import Hours
 from relay_core.domain.vocabulary import MergeKind, MergeMethod
+from relay_core.store.schema import migrate
 from relay_core.store.schema.tables import Merge, Project, ScopeDelegation, Workspace, WorkspaceRepo
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import expiry
@@ -227,6 +229,26 @@ def test_nothing_is_noted_of_a_workspace_that_was_deleted_meanwhile(api: Api, wo
 def expiry_held(api: Api, made: dict) -> int:
     told = api.get(f"/v1/workspaces/{made['workspace_id']}/events").json()["items"]
     return len([event for event in told if event["kind"] == "workspace.expiry_held"])
+
+
+def test_an_older_schema_is_refused_while_it_would_lose_kept_work(
+    api: Api, worker: Worker, database: Database, database_url: str
+) -> None:
+    made = quiet(api, worker, 0)
+    with database.begin() as connection:
+        row = text(
+            "INSERT INTO kept_states (workspace_id, repo_id, pinned_commit, patch) "
+            "SELECT workspace_id, repo_id, 'c', '' FROM workspace_repos WHERE workspace_id = :id"
+        )
+        connection.execute(row, {"id": made["workspace_id"]})
+    with pytest.raises(RuntimeError, match="relay workspace kept"), database.begin() as connection:
+        command.downgrade(migrate._config(connection), "0062")
+    with database.begin() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM kept_states")) == 1
+        connection.execute(text("DELETE FROM kept_states"))
+    with database.begin() as connection:
+        command.downgrade(migrate._config(connection), "0062")
+    migrate.upgrade(database_url)
 
 
 def test_the_look_finds_exactly_what_is_decided(api: Api, worker: Worker) -> None:

@@ -41,6 +41,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("LOCK TABLE kept_states IN ACCESS EXCLUSIVE MODE")
+    kept = op.get_bind().scalar(sa.text("SELECT count(DISTINCT workspace_id) FROM kept_states"))
+    if kept:
+        raise RuntimeError(
+            f"the work of {kept} deleted workspaces is kept in the table kept_states, perhaps nowhere else, and the "
+            "older schema cannot hold it: export it (relay workspace kept ID --patch, --bundle FILE), delete the rows "
+            "of the table, then downgrade again"
+        )
     op.drop_table("kept_states")
     op.drop_index("workspaces_expiring", "workspaces")
     op.drop_index("workspaces_of_archive", "workspaces")
