@@ -2,7 +2,8 @@
 
 The work trees are recorded as after a step, in the stores of the node, and from there stored as patches and bundles.
 Only the transaction that stores them marks the workspace as deleted, so a worker that dies before it has removed
-nothing, and the next look begins again. A work tree that cannot be kept completely keeps its workspace.
+nothing, and the next look begins again. A work tree that cannot be kept completely keeps its workspace. So does a clone
+that is not to be found: its files may be there without its `.git`, or under another name.
 """
 
 from pathlib import Path
@@ -17,7 +18,7 @@ from relay_core.secret_box import SecretBox
 from relay_core.settings import Settings
 from relay_core.store.executions import owned
 from relay_core.store.transaction import Database
-from relay_core.store.workspaces import condition, expiry, kept, workspace_row
+from relay_core.store.workspaces import condition, expiry, git_watch, kept, workspace_row
 from relay_core.store.workspaces.expiry import Due
 from relay_core.store.workspaces.kept import NewKept
 from relay_core.store.workspaces.workspace_row import WorkspaceRepoRow, WorkspaceRow
@@ -25,6 +26,7 @@ from relay_workers.execution.repo_states import after_state_columns
 from relay_workers.execution.secret_values import to_mask
 from relay_workers.execution.workspace import workspace_dir
 from relay_workers.git.port import AfterState, AfterStateRequest, Git
+from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 from relay_workers.maintenance.each_item import act_on_each
 from relay_workers.metrics import Metrics
 from relay_workers.ownership.node_lock import try_lock
@@ -74,26 +76,32 @@ class ExpiredWorkspaces:
         act_on_each(found, self._act)
 
     def _act(self, due: Due) -> None:
-        """Act under a file lock, so that only one worker of the node works on the clones at a time."""
+        """Act under a file lock, so that no other worker of the node records the clones, or moves or removes them."""
         with try_lock(self._settings.data_dir, f"{due.workspace_id}.state") as mine:
-            if not mine:
+            if not (mine and self._is_still(due)):
                 return
             try:
                 states = self._recorded(due.workspace_id)
             except NotKept as problem:
                 log.warning("work is not kept", workspace_id=str(due.workspace_id), problem=str(problem))
                 with self._database.begin() as connection:
-                    expiry.hold(connection, due.workspace_id, problem.repo, str(problem))
+                    if expiry.untouched(connection, due, self._hours) is not None:
+                        expiry.hold(connection, due.workspace_id, problem.repo, str(problem))
                 return
             if self._delete(due, states):
                 self._metrics.swept("workspace_expired")
                 log.info("nothing happens in a workspace", act="delete", workspace_id=str(due.workspace_id))
 
+    def _is_still(self, due: Due) -> bool:
+        """Look again: another worker may have deleted the workspace since it was found."""
+        with self._database.connect() as connection:
+            return expiry.untouched(connection, due, self._hours, locked=False) is not None
+
     def _delete(self, due: Due, states: list[NewKept]) -> bool:
         """Store the work and mark the workspace as deleted, unless anything has happened in it since it was found."""
         with self._database.begin() as connection:
-            now = expiry.still_due(connection, due, self._hours)
-            if now is None or now.generation != due.generation:
+            now = expiry.untouched(connection, due, self._hours)
+            if now is None:
                 return False
             if states:
                 kept.store(connection, due.workspace_id, self._node_id, states)
@@ -110,11 +118,17 @@ class ExpiredWorkspaces:
         with self._database.connect() as connection:
             row = workspace_row.load(connection, workspace_id)
             gid = condition.read(connection, workspace_id).next_gid
-        if row.uid is None or not (directory / "repos").is_dir():
-            return []  # it was never prepared, or was removed by hand
-        names = [repo.name for repo in row.repos if repo.base_commit is not None]
-        heads = self._git.heads(directory, names)
-        there = [repo for repo in row.repos if repo.name in heads and not heads[repo.name].missing]
+            last = git_watch.recorded_by_last_group(connection, workspace_id)
+        made = [repo for repo in row.repos if repo.base_commit is not None]
+        heads = self._git.heads(directory, [repo.name for repo in made])
+        for repo in made:
+            if heads[repo.name].missing:
+                _refuse_missing(directory, repo.name, recorded=repo.repo_id in last)
+        there = [repo for repo in made if not heads[repo.name].missing]
+        if not there:
+            return []  # it was never prepared, or its clones were removed after their last states had been recorded
+        if row.uid is None:
+            raise NotKept(there[0].name, "the workspace has no user id, with which its files could be read")
         mask = self._mask(row)
         return [self._recorded_repo(row, repo, directory, gid, mask) for repo in there]
 
@@ -152,6 +166,30 @@ class ExpiredWorkspaces:
         columns: dict[str, Any] = after_state_columns(state, mask)
         kept_columns = {name: columns[name] for name in _COLUMNS}
         return NewKept(repo.repo_id, repo.name, {"head_commit": columns["after_head_commit"], **kept_columns})
+
+
+def _refuse_missing(directory: Path, name: str, *, recorded: bool) -> None:
+    """Raise an error if work may be left of a clone that has no `.git` directory.
+
+    Raises:
+        NotKept: there are files in its place, or its last step group recorded no state of it (it may have moved it).
+    """
+    if _exists(directory, name):
+        why = f"repos/{name} is there without its .git directory"
+        raise NotKept(name, f"{why}: bring .git back, or remove repos/{name}, or delete the workspace by hand")
+    if not recorded:
+        why = f"repos/{name} is gone, and the last step that ran recorded no state of it"
+        raise NotKept(name, f"{why}: bring the clone back, or delete the workspace by hand")
+
+
+def _exists(directory: Path, name: str) -> bool:
+    try:
+        with SafeDir.open(directory, "repos") as repos:
+            return repos.exists(name)
+    except FileNotFoundError:
+        return False
+    except (TamperedFile, OSError):
+        return True  # something else is in the place of repos/
 
 
 def _problem(state: AfterState) -> str | None:

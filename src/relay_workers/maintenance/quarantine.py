@@ -138,4 +138,5 @@ class Quarantine:
 
 
 def _lock(workspace_id: UUID) -> str:
-    return f"{workspace_id}.quarantine"
+    """Return the name of the lock of whatever else makes a container, or records clones, beside the steps."""
+    return f"{workspace_id}.state"

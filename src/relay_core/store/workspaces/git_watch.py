@@ -26,7 +26,7 @@ _LEFT = "EXISTS (SELECT 1 FROM execution_processes o WHERE o.workspace_id = w.id
 _LOOK = """
     SELECT w.id AS workspace_id, r.repo_id, r.name, r.found_state, r.found_commit, r.found_at, last.group_id,
       CASE WHEN r.accepted_group = last.group_id THEN ARRAY[r.accepted_commit] ELSE recorded.commits END AS commits,
-      r.accepted_group = last.group_id OR recorded.complete AS known
+      r.accepted_group = last.group_id OR recorded.complete AS known, recorded.complete
     FROM workspaces w JOIN workspace_repos r ON r.workspace_id = w.id
     JOIN lanes l ON l.workspace_id = w.id AND l.group_id IS NULL
     CROSS JOIN LATERAL (
@@ -42,6 +42,7 @@ _LOOK = """
         AND e.run_reason <> 'dev_server' AND e.lane_position = last.lane_position) AS recorded
     """
 _COMPARABLE = f"{_LOOK} WHERE {_PLACED} AND NOT {_LEFT}"
+_COMPLETE = text(f"SELECT repo_id FROM ({_LOOK} WHERE w.id = :workspace) AS looked WHERE complete")  # noqa: S608
 _OF_NODE = text(f"{_COMPARABLE} ORDER BY w.id")
 _OF_WORKSPACE = text(f"{_COMPARABLE} AND w.id = :workspace")
 _OF_EXECUTION = text(f"{_COMPARABLE} AND w.id = (SELECT workspace_id FROM execution_processes WHERE id = :execution)")  # noqa: S608 - of no client
@@ -137,6 +138,14 @@ def last_group(connection: Connection, workspace_id: UUID) -> UUID | None:
         E.workspace_id == workspace_id, E.started_at.is_not(None), E.run_reason != RunReason.DEV_SERVER
     )
     return connection.scalar(held.order_by(E.lane_position.desc(), E.started_at.desc()).limit(1))
+
+
+def recorded_by_last_group(connection: Connection, workspace_id: UUID) -> frozenset[UUID]:
+    """Return the repos of which every step of the group that held the lane last recorded where HEAD was.
+
+    What a look has accepted since does not count: it says where HEAD is, and not that the work in the clone is kept.
+    """
+    return frozenset(connection.scalars(_COMPLETE, {"workspace": workspace_id}))
 
 
 def _store(connection: Connection, node_id: str, now: Watched, repo: WatchedRepo, seen: SeenHead) -> None:

@@ -1,5 +1,6 @@
 """A node keeps the work of an idle workspace in Postgres, and only then is the workspace deleted."""
 
+import shutil
 from pathlib import Path
 from uuid import UUID
 
@@ -10,6 +11,8 @@ from relay_core.domain.expiry import Hours
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import by_hand, expiry, kept
+from relay_core.store.workspaces.delete import delete_workspaces
+from relay_workers.execution.assembly import make_git_watch
 from relay_workers.maintenance.clocks import divergence_finder, make_expired_workspaces
 from relay_workers.maintenance.divergence_sweep import repair
 from tests.support.relay import git
@@ -20,17 +23,22 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
 DEVELOPER = Principal("someone", frozenset({"runs:write"}))
 
 
-def archived(node, hours: float = 100) -> UUID:
+def archived(node, hours: float = 100, command: str = "echo done >done.txt") -> UUID:
     """A workspace with a commit, whose project deletes archived ones after an hour."""
-    workspace = node.submit(command="echo done >done.txt")
+    workspace = node.submit(command=command)
     assert node.run(node.chain(workspace, RunReason.CODING_AGENT)["id"])["status"] == "completed"
     with node.db.begin() as connection:
         connection.execute(text("UPDATE projects SET idle_delete_hours = 1"))
         connection.execute(text("UPDATE workspaces SET archived = true"))
-        ago = text(f"UPDATE workspaces SET updated_at = now() - interval '{hours} hours'")
-        connection.execute(ago)
-        connection.execute(text(f"UPDATE execution_processes SET completed_at = now() - interval '{hours} hours'"))
+    quiet_for(node, hours)
     return workspace
+
+
+def quiet_for(node, hours: float) -> None:
+    ago = f"now() - interval '{hours} hours'"
+    with node.db.begin() as connection:
+        connection.execute(text(f"UPDATE workspaces SET updated_at = {ago}"))
+        connection.execute(text(f"UPDATE execution_processes SET completed_at = {ago}"))
 
 
 def clone(node, workspace: UUID) -> Path:
@@ -109,3 +117,75 @@ def test_work_that_begins_meanwhile_keeps_its_workspace(node, monkeypatch):
     assert node.workspace(workspace)["deleted_at"] is None
     with node.db.connect() as connection:
         assert kept.of_workspace(connection, workspace) == []
+
+
+def held(node, workspace: UUID) -> str:
+    """Why the workspace is kept, also after a look has accepted where HEAD is."""
+    make_git_watch(node.context).sweep()
+    quiet_for(node, 100)
+    make_expired_workspaces(node.context).sweep()
+    assert node.workspace(workspace)["deleted_at"] is None
+    assert node.kinds(workspace)[-1] == "workspace.expiry_held"
+    with node.db.connect() as connection:
+        [told] = expiry.of_workspace(connection, workspace, Hours(), DEVELOPER).blockers
+    return str(told.message)
+
+
+GONE = "rm -rf .git", "mv ../{name} ../elsewhere", "cd .. && mv {name} ~/x && ln -s ~/x {name}"
+
+
+@pytest.mark.parametrize("command", GONE)
+def test_a_clone_that_a_step_left_without_its_git_directory_keeps_its_workspace(node, command):
+    workspace = archived(node, command=f"echo work >work.txt; {command.format(name=node.repo.name)}; true")
+    assert "by hand" in held(node, workspace) or "not a directory" in held(node, workspace)
+
+
+def test_clones_that_were_removed_after_their_state_was_recorded_keep_no_workspace(node):
+    workspace = archived(node)
+    shutil.rmtree(clone(node, workspace).parent)
+    make_expired_workspaces(node.context).sweep()
+    assert node.workspace(workspace)["deleted_at"] is not None
+
+
+def test_clones_that_are_gone_without_a_recorded_state_keep_their_workspace(node):
+    workspace = archived(node)
+    shutil.rmtree(clone(node, workspace).parent)
+    with node.db.begin() as connection:
+        connection.execute(text("UPDATE execution_process_repo_states SET after_head_commit = NULL"))
+    assert "recorded no state" in held(node, workspace)
+
+
+def test_a_worker_with_an_old_list_touches_nothing_of_a_workspace_that_is_deleted(node):
+    workspace = archived(node)
+    late = make_expired_workspaces(node.context)
+    with node.db.connect() as connection:
+        [old] = expiry.due(connection, late._hours, late._node_id)
+    make_expired_workspaces(node.context).sweep()
+    stores = node.context.settings.data_dir / "stores" / str(workspace)
+    shutil.rmtree(stores)
+    before = node.kinds(workspace)
+    late._act(old)
+    assert not stores.exists()
+    assert node.kinds(workspace) == before
+
+
+def test_files_are_not_removed_while_they_are_recorded(node, monkeypatch):
+    workspace = archived(node)
+    place = clone(node, workspace)
+    record = node.context.git.after_state
+    there = []
+
+    def deleted_meanwhile(request):
+        with node.db.begin() as connection:
+            delete_workspaces(connection, [workspace], "someone")
+        remove(node)
+        there.append(place.is_dir())
+        return record(request)
+
+    monkeypatch.setattr(node.context.git, "after_state", deleted_meanwhile)
+    make_expired_workspaces(node.context).sweep()
+    assert there == [True]
+    assert "workspace.expiry_held" not in node.kinds(workspace)
+    assert "workspace.work_kept" not in node.kinds(workspace)
+    remove(node)
+    assert not place.exists()
