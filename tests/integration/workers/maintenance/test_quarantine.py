@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -26,14 +26,6 @@ from tests.support.fake_node import ME, FakeNode
 from tests.support.trees import tree_hash
 
 pytest_plugins = ["tests.support.fake_node"]
-
-
-class Disk(NamedTuple):
-    """What `shutil.disk_usage` tells."""
-
-    total: int
-    used: int
-    free: int
 
 
 class DiedError(Exception):
@@ -254,16 +246,15 @@ def test_a_directory_in_both_places_is_not_touched(node: FakeNode, tmp_path: Pat
     assert (other / "file").read_text() == str(other)
 
 
-def test_a_node_short_of_disk_removes_what_was_deleted_first(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_short_of_disk_removes_what_was_deleted_first(node: FakeNode) -> None:
     first, second, live = (idle(node) for _ in range(3))
     for workspace in (first, second):
         delete(node, workspace)
     put_away(node)
-    free = iter([10, 10, 100, 100])
-    monkeypatch.setattr(of_node.shutil, "disk_usage", lambda _: Disk(1000, 0, next(free)))
     sweep(node, _min_free_bytes=0)
     assert places(node, first) == (False, True)
-    sweep(node, _min_free_bytes=50)
+    short = iter([True, False])
+    sweep(node, _is_short=lambda: next(short))
     assert [places(node, one) for one in (first, second, live)] == [(False, False), (False, True), (True, False)]
     assert payloads(node, first, "workspace.purged") == [{"node_id": "node", "why": "disk"}]
 
@@ -277,6 +268,14 @@ def test_a_node_that_keeps_nothing_removes_at_once(node: FakeNode) -> None:
     part.take(found)
     assert places(node, workspace) == (False, False)
     assert payloads(node, workspace, "workspace.removed") == [{"node_id": "node", "kept_until": None}]
+
+
+def test_a_disk_counts_as_full_by_its_free_bytes(node: FakeNode) -> None:
+    part = make_quarantine(node.workers[0].context)
+    part._min_free_bytes = 1 << 62
+    assert part._is_short()
+    part._min_free_bytes = 0
+    assert not part._is_short()
 
 
 def rows_of(node: FakeNode, workspace: UUID) -> list[Any]:
