@@ -35,6 +35,15 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    """Go back to a Relay that knows no kept files: it would never remove them, and give their user ids to others."""
+    op.execute("LOCK TABLE workspaces IN ACCESS EXCLUSIVE MODE")
+    kept = op.get_bind().scalar(sa.text("SELECT count(*) FROM workspaces WHERE quarantine IS NOT NULL"))
+    if kept:
+        message = (
+            f"nodes keep the files of {kept} deleted workspaces, which the earlier version does not know; list them "
+            "with `relay workspace quarantine`, restore or purge each, wait until the list is empty, and try again"
+        )
+        raise RuntimeError(message)
     op.execute("DELETE FROM operations WHERE kind IN ('workspace.restore', 'workspace.purge', 'project.restore')")
     _kinds(remove=KINDS)
     for name in ("workspaces_kept", "workspaces_quarantined"):
