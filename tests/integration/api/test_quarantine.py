@@ -1,13 +1,15 @@
 """Deleted workspaces and projects through the API: what is kept, what comes back, and what is removed for good."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from relay_core.domain.vocabulary import PurgeReason
-from relay_core.store.schema.tables import Workspace
+from relay_core.store.nodes import gone
+from relay_core.store.schema.tables import GivenSecret, Operation, RuntimeNode, Workspace
 from relay_core.store.transaction import Database
 from relay_core.store.workspaces import preparation, quarantine
 from tests.support.api_fixtures import NODE, Api, Worker, api_in_process, problem_of, settings_for
@@ -66,6 +68,44 @@ def test_a_workspace_comes_back_before_its_node_has_put_it_away(api: Api, worker
     bring_back(api, workspace)
     assert api.get(path).json()["state"] == "stopped"
     assert kinds(api, workspace)[-3:] == ["workspace.restored", "workspace.request_dropped", "workspace.state_changed"]
+
+
+def test_a_deletion_is_over_if_nothing_is_left_to_restore(api: Api, worker: Worker):
+    """Its node had stored the place and made no directory yet, so no look finds the row again."""
+    workspace = ready(api)
+    path = f"/v1/workspaces/{workspace}"
+    with api.database.begin() as connection:
+        given = {"workspace_id": UUID(workspace), "digest": b"d", "secret_name": "TOKEN", "ciphertext": b"c"}
+        connection.execute(insert(GivenSecret).values(**given))
+    api.delete(path)
+    assert api.post(f"{path}/restore").status_code == 202
+    bring_back(api, workspace, None)
+    assert kinds(api, workspace)[-2:] == ["workspace.not_restored", "workspace.removed"]
+    with api.database.connect() as connection:
+        mine = Operation.workspace_id == UUID(workspace)
+        assert connection.scalars(select(Operation.kind).where(mine, Operation.completed_at.is_(None))).all() == []
+        assert connection.scalar(select(func.count()).select_from(GivenSecret)) == 0
+
+
+@pytest.mark.parametrize("asks_again", [False, True])
+def test_a_node_that_was_given_up_and_returns_says_what_it_has_restored(api: Api, worker: Worker, asks_again: bool):
+    workspace = ready(api)
+    path = f"/v1/workspaces/{workspace}"
+    api.delete(path)
+    put_away(api, workspace)
+    api.post(f"{path}/restore")
+    with api.database.begin() as connection:
+        silent = {"liveness": "offline", "last_heartbeat_at": func.now() - timedelta(days=8)}
+        connection.execute(update(RuntimeNode).where(RuntimeNode.node_id == NODE).values(**silent))
+        assert gone.give_up(connection, 7 * 86400.0) == 1
+    assert kinds(api, workspace)[-1] == "workspace.not_restored"
+    if asks_again:
+        for _ in range(2):
+            assert api.post(f"{path}/restore").status_code == 202
+    bring_back(api, workspace)
+    asked = ["workspace.restore_requested"] * asks_again
+    told = kinds(api, workspace)
+    assert told[told.index("workspace.not_restored") + 1 :] == [*asked, "workspace.restored"]
 
 
 @pytest.mark.proves("T002-17")

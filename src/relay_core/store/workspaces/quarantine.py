@@ -19,7 +19,7 @@ from relay_core.store import events, operations
 from relay_core.store.projects import secrets
 from relay_core.store.schema.tables import Event, Project, Task, Workspace
 from relay_core.store.workspaces import lane, preparation
-from relay_core.store.workspaces.removal import end_purge, note_removal
+from relay_core.store.workspaces.removal import end_deletion, end_purge, note_removal
 
 W = Workspace
 NEVER_PREPARED = "its preparation had failed before it was deleted; retry prepares it again"
@@ -147,7 +147,7 @@ def restored(connection: Connection, workspace_id: UUID, node_id: str, place: Pa
         connection: one transaction.
         workspace_id: the workspace.
         node_id: its node.
-        place: its directory; None: nothing was left of it, so it stays deleted.
+        place: its directory; None: nothing was left of it, so it stays deleted, and its deletion is over.
     """
     lane.lock(connection, workspace_id)
     asked = (W.id == workspace_id) & (W.quarantine == QuarantineState.RESTORING)
@@ -167,6 +167,9 @@ def restored(connection: Connection, workspace_id: UUID, node_id: str, place: Pa
         _restore_task(connection, workspace_id, row.task_id, row.project_id)
     connection.execute(update(W).where(asked).values(**values, updated_at=func.now()))
     _end(connection, workspace_id, node_id, comes_back=comes_back)
+    if place is None:  # its node sees the row no more, so nothing else would end the deletion
+        secrets.forget_given(connection, workspace_id)
+        end_deletion(connection, workspace_id, node_id)
     if comes_back and row.container_id is None:
         preparation.set_state(connection, workspace_id, WorkspaceState.FAILED, NEVER_PREPARED)
     elif comes_back:
@@ -185,12 +188,17 @@ def _restore_task(connection: Connection, workspace_id: UUID, task_id: UUID, pro
 
 
 def _end(connection: Connection, workspace_id: UUID, node_id: str, *, comes_back: bool) -> None:
-    """End the operation of the restoration, and that of a deletion which was not over yet."""
+    """End the operation of the restoration, and that of a deletion which was not over yet.
+
+    The operation may be over: `nodes.gone` has ended it while the node was away. Then the outcome is one of its own.
+    """
     subject = operations.of_workspace(workspace_id)
     kind = EventKind.WORKSPACE_RESTORED if comes_back else EventKind.WORKSPACE_NOT_RESTORED
     payload = {"node_id": node_id} | ({} if comes_back else {"reason": Reason.WORKSPACE_GONE})
     asked = operations.open_of(connection, [OperationKind.WORKSPACE_RESTORE], subject)
-    if asked is not None:
+    if asked is None:
+        operations.record(connection, OperationKind.WORKSPACE_RESTORE, subject, kind, payload)
+    else:
         operations.append(connection, asked, kind, payload, terminal=True)
     deletion = operations.open_of(connection, [OperationKind.WORKSPACE_DELETE], subject)
     if comes_back and deletion is not None:

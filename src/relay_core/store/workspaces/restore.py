@@ -21,7 +21,9 @@ W = Workspace
 
 
 def request_restore(connection: Connection, workspace_id: UUID, principal: Principal) -> None:
-    """Ask the node of a deleted workspace to bring its files back; asking again changes nothing.
+    """Ask the node of a deleted workspace to bring its files back; asking again changes nothing while it is under way.
+
+    If its node was gone for so long that the operation has ended, asking again begins another one.
 
     Raises:
         NotFound: there is no such workspace, or it belongs to another owner.
@@ -35,6 +37,7 @@ def request_restore(connection: Connection, workspace_id: UUID, principal: Princ
         raise Conflict("the workspace is not deleted, so there is nothing to restore", code="not_deleted")
     refuse_unless_kept(row)
     if row.quarantine == QuarantineState.RESTORING:
+        begin_restore(connection, workspace_id, principal)
         return
     if row.project_deleted_at is not None:
         message = f"its project is deleted; restore that: POST /v1/projects/{row.project_id}/restore"
