@@ -35,3 +35,11 @@ class RemadeContainers:
         plan = ContainerPlan(row, self._workspaces.directory(row.id), image, self._containers.uid(row, image))
         self._containers.remove_stale(row.id)
         return self._containers.create(plan, [Path(repo.mirror_path) for repo in row.repos if repo.mirror_path])
+
+    def remove(self, workspace_id: UUID) -> None:
+        """Remove the container of a workspace, if there is one that its row does not name.
+
+        Raises:
+            EngineUnavailable: the container engine does not answer.
+        """
+        self._containers.remove_stale(workspace_id)

@@ -42,6 +42,7 @@ def store(connection: Connection, claimed: Claimed, change: PreparedWorkspace | 
         container_id=change.container_id,
         uid=change.uid,
         image_digest=change.image_digest,
+        remake_container=False,
     )
     if preparation.clone_completed(connection, claimed.execution_id):
         preparation.set_state(connection, claimed.workspace_id, WorkspaceState.RUNNING)

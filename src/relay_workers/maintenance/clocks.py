@@ -127,6 +127,7 @@ def _node_clocks(context: WorkerContext) -> list[Ticker]:
         Ticker("mirrors", SWEEP_SECONDS, purges),
         Ticker("anchors", SWEEP_SECONDS, make_anchors(context).sweep),
         Ticker("quarantine", SWEEP_SECONDS, make_quarantine(context).sweep),
+        Ticker("restores", SWEEP_SECONDS, make_quarantine(context).sweep_restores),
         Ticker("remakes", SWEEP_SECONDS, remakes.sweep),
         Ticker("expiry", EXPIRY_SECONDS, make_expired_workspaces(context).sweep),
         Ticker("git_state", git_watch.LOOK_SECONDS, make_git_watch(context).sweep),

@@ -67,22 +67,32 @@ class Quarantine:
                 leaving = quarantine.leaving(connection, self._node_id, row.id)
             if leaving is None:
                 return
-            self._remove_container(row.id, row.container_id)
+            self._remove_container(row.id, leaving.container_id)
             kept = None
             if not leaving.purge and self._keep_seconds:
                 place = kept_place_of(self._data_dir, row.id)
                 kept = place if move(place_of(self._data_dir, row.id), place) else None
-            if kept is None:
-                self._remove_files(row.id)
+            if kept is None and not self._removed_at_once(row.id):
+                return
             with self._database.begin() as connection:
                 quarantine.left(connection, row.id, self._node_id, kept, self._keep_seconds)
         node_lock.remove_lock(self._data_dir, str(row.id))
 
+    def _removed_at_once(self, workspace_id: UUID) -> bool:
+        """Remove the files of a workspace of which nothing is kept; return False if a client has asked for them."""
+        with self._database.begin() as connection:
+            if not quarantine.begin_removal(connection, workspace_id, self._node_id):
+                return False
+        self._remove_files(workspace_id)
+        return True
+
+    def sweep_restores(self) -> None:
+        """Restore what clients asked for."""
+        act_on_each([one for one in self._due() if one.state is QuarantineState.RESTORING], self._act)
+
     def sweep(self) -> None:
         """Restore what clients asked for, remove what was kept long enough, and more while the disk is nearly full."""
-        with self._database.connect() as connection:
-            due = quarantine.due(connection, self._node_id)
-        act_on_each(due, self._act)
+        act_on_each(self._due(), self._act)
         while self._is_short():
             with self._database.connect() as connection:
                 oldest = quarantine.oldest(connection, self._node_id)
@@ -90,21 +100,29 @@ class Quarantine:
                 return
             log.warning("the disk is nearly full; a deleted workspace is kept no longer", workspace_id=str(oldest))
 
+    def _due(self) -> list[Due]:
+        with self._database.connect() as connection:
+            return quarantine.due(connection, self._node_id)
+
     def _act(self, due: Due) -> None:
         if due.state is QuarantineState.RESTORING:
-            self._restore(due)
+            self._restore(due.workspace_id)
         else:
             self._purge(due.workspace_id, PurgeReason.PERIOD)
 
-    def _restore(self, due: Due) -> None:
-        with node_lock.try_lock(self._data_dir, _lock(due.workspace_id)) as mine:
+    def _restore(self, workspace_id: UUID) -> None:
+        with node_lock.try_lock(self._data_dir, _lock(workspace_id)) as mine:
             if not mine:
                 return
-            self._remove_container(due.workspace_id, due.container_id)  # it may not have left yet
-            place = place_of(self._data_dir, due.workspace_id)
-            back = move(kept_place_of(self._data_dir, due.workspace_id), place)
+            with self._database.connect() as connection:
+                due = quarantine.still_due(connection, self._node_id, workspace_id)
+            if due is None or due.state is not QuarantineState.RESTORING:
+                return  # another worker has restored it, and it may be in use
+            self._remove_container(workspace_id, due.container_id)  # it may not have left yet
+            place = place_of(self._data_dir, workspace_id)
+            back = move(kept_place_of(self._data_dir, workspace_id), place)
             with self._database.begin() as connection:
-                quarantine.restored(connection, due.workspace_id, self._node_id, place if back else None)
+                quarantine.restored(connection, workspace_id, self._node_id, place if back else None)
         self._metrics.swept("workspace_restored")
 
     def _purge(self, workspace_id: UUID, why: PurgeReason) -> bool:
@@ -125,6 +143,8 @@ class Quarantine:
     def _remove_container(self, workspace_id: UUID, container_id: str | None) -> None:
         if container_id is not None:
             self._containers.remove(container_id)
+        # A worker that died may have made another one that no row names.
+        self._containers.remove(container_name(str(workspace_id)))
         # The engine's answer about a container tells where its channel is, but this one may have been removed by hand.
         shutil.rmtree(self._data_dir / "channels" / container_name(str(workspace_id)), ignore_errors=True)
 

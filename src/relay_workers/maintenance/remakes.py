@@ -42,6 +42,7 @@ class Remakes:
         act_on_each(requests, self._carry_out)
 
     def _carry_out(self, request: StateRequest) -> None:
+        """Carry out a request under the file lock under which `Quarantine` moves files, too."""
         with try_lock(self._data_dir, f"{request.workspace_id}.state") as mine:
             if mine and self._is_due(request):
                 self._act(request)
@@ -51,12 +52,18 @@ class Remakes:
             return stop_resume.is_due(connection, request)
 
     def _act(self, request: StateRequest) -> None:
-        """Make the container if the workspace is to run; one that is to be stopped has none."""
+        """Make the container if the workspace is to run.
+
+        Otherwise there may be one that its row does not know: a worker died after it had made it.
+        """
         made: dict[str, object] = {}
-        if request.state is WorkspaceState.RUNNING:
+        if request.state is WorkspaceState.STOPPED:
+            self._containers.remove(request.workspace_id)
+        else:
             try:
                 made = {"container_id": self._containers.make(request.workspace_id), "remake_container": False}
             except StepFailed as error:
+                self._containers.remove(request.workspace_id)  # a retry would use it
                 with self._database.begin() as connection:
                     stop_resume.give_up(connection, request, f"its container cannot be made again: {error}")
                 return

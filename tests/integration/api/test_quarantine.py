@@ -151,7 +151,7 @@ def test_a_workspace_in_use_is_removed_for_good_with_consent(api: Api, worker: W
     assert api.post(f"{path}/purge", {"generation": told["generation"]}).status_code == 202
     assert api.get(path).status_code == 404
     with api.database.connect() as connection:
-        assert quarantine.leaving(connection, NODE, UUID(workspace)) == quarantine.Leaving(purge=True)
+        assert quarantine.leaving(connection, NODE, UUID(workspace)) == quarantine.Leaving(True, "c1")
     with api.database.begin() as connection:
         quarantine.left(connection, UUID(workspace), NODE, None)
     assert (kept(api), row(api, workspace)["container_ref"]) == ([], None)

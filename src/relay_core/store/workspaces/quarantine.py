@@ -2,7 +2,9 @@
 
 The order of each step is such that a worker which dies in between leaves a state that the next one goes on from: the
 files are moved out of sight before the row says that they are kept; the row says that they go before the first one is
-removed; they are moved back before the row says that the workspace is there again.
+removed, also if they are not kept at all; they are moved back before the row says that the workspace is there again.
+
+What a look has found may be old by the time of the act, as several workers of a node look: each act reads it again.
 """
 
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, or_, select, text, update
 
 from relay_core.domain.events import EventKind
 from relay_core.domain.operations import OperationKind
@@ -24,16 +26,18 @@ from relay_core.store.workspaces.removal import end_deletion, end_purge, note_re
 W = Workspace
 NEVER_PREPARED = "its preparation had failed before it was deleted; retry prepares it again"
 MOST_AT_ONCE = 100
-"""Most workspaces of one look; the next look finds the others."""
+"""Most workspaces of one look; the next look finds the others.
+
+Those that come back are first, and otherwise the order is random: acts that fail each time hold up no others.
+"""
 _BUSY = "EXISTS (SELECT 1 FROM execution_processes e WHERE e.workspace_id = w.id AND e.status IN ('queued', 'running'))"
-_DUE = text(
-    f"""
+_IS_DUE = f"""
     SELECT w.id, w.quarantine, w.container_id FROM workspaces w
     WHERE w.node_id = :node AND w.quarantine IS NOT NULL
       AND (w.quarantine <> 'kept' OR w.purge_why IS NOT NULL OR w.kept_until <= now()) AND NOT {_BUSY}
-    ORDER BY w.kept_until NULLS FIRST LIMIT :most
     """  # noqa: S608 - nothing of a client's
-)
+_DUE = text(f"{_IS_DUE} ORDER BY (w.quarantine = 'restoring') DESC, random() LIMIT :most")
+_ONE_DUE = text(f"{_IS_DUE} AND w.id = :workspace").bindparams(bindparam("workspace", type_=W.id.type))
 _OLDEST = text(
     "SELECT w.id FROM workspaces w WHERE w.node_id = :node AND w.quarantine = 'kept' ORDER BY w.deleted_at LIMIT 1"
 )
@@ -55,13 +59,32 @@ class Leaving:
 
     purge: bool
     """Whether nothing of it is to be kept."""
+    container_id: str | None
+    """Its container."""
 
 
 def leaving(connection: Connection, node_id: str, workspace_id: UUID) -> Leaving | None:
     """Return how a deleted workspace is to leave its node; None if it is not to leave it now, or not any more."""
-    here = select(W.purge_why).where(W.id == workspace_id, W.node_id == node_id, W.container_ref.is_not(None))
-    row = connection.execute(here.where(W.deleted_at.is_not(None), W.quarantine.is_(None))).one_or_none()
-    return None if row is None else Leaving(row.purge_why is not None)
+    found = select(W.purge_why, W.container_id).where(*_leaves(node_id, workspace_id))
+    row = connection.execute(found).one_or_none()
+    return None if row is None else Leaving(row.purge_why is not None, row.container_id)
+
+
+def _leaves(node_id: str, workspace_id: UUID) -> tuple[ColumnElement[bool], ...]:
+    here = (W.id == workspace_id, W.node_id == node_id, W.container_ref.is_not(None))
+    return (*here, W.deleted_at.is_not(None), W.quarantine.is_(None))
+
+
+def begin_removal(connection: Connection, workspace_id: UUID, node_id: str) -> bool:
+    """Record that the files of a deleted workspace are removed without being kept, before the first one is.
+
+    Returns:
+        Whether they are to be removed; False if a client has asked for them meanwhile.
+    """
+    lane.lock(connection, workspace_id)
+    going = update(W).where(*_leaves(node_id, workspace_id))
+    why = func.coalesce(W.purge_why, PurgeReason.PERIOD.value)
+    return connection.execute(going.values(purge_why=why)).rowcount == 1
 
 
 def left(
@@ -80,7 +103,7 @@ def left(
     """
     lane.lock(connection, workspace_id)
     mine = update(W).where(W.id == workspace_id, W.deleted_at.is_not(None), W.quarantine.is_(None))
-    values: dict[str, Any] = {"container_ref": None, "container_id": None, "work_dir": None}
+    values: dict[str, Any] = {"container_ref": None, "container_id": None, "work_dir": None, "purge_why": None}
     if place is not None:
         until = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, keep_seconds)
         values = {"container_ref": str(place), "work_dir": str(place / "repos"), "quarantine": QuarantineState.KEPT}
@@ -100,6 +123,12 @@ def due(connection: Connection, node_id: str) -> list[Due]:
     return [Due(row.id, QuarantineState(row.quarantine), row.container_id) for row in rows]
 
 
+def still_due(connection: Connection, node_id: str, workspace_id: UUID) -> Due | None:
+    """Return what the node has to do now with the files of a workspace; None: nothing, or not any more."""
+    row = connection.execute(_ONE_DUE, {"node": node_id, "workspace": workspace_id}).one_or_none()
+    return None if row is None else Due(row.id, QuarantineState(row.quarantine), row.container_id)
+
+
 def oldest(connection: Connection, node_id: str) -> UUID | None:
     """Return the workspace that was deleted first, of those whose files the node keeps; None if there is none."""
     found: UUID | None = connection.scalar(_OLDEST, {"node": node_id})
@@ -110,10 +139,12 @@ def begin_purge(connection: Connection, workspace_id: UUID, why: PurgeReason) ->
     """Record that the kept files of a workspace are being removed, before the first one is: they cannot be restored.
 
     Returns:
-        Whether they are to be removed; False if a client has asked for them meanwhile.
+        Whether they are to be removed; False if a client has asked for them meanwhile, or if their period is not over.
     """
     lane.lock(connection, workspace_id)
     kept = update(W).where(W.id == workspace_id, W.quarantine == QuarantineState.KEPT)
+    if why is PurgeReason.PERIOD:  # it may have come back and have been deleted again since it was found
+        kept = kept.where(or_(W.kept_until <= func.now(), W.purge_why.is_not(None)))
     values = {"quarantine": QuarantineState.PURGING, "purge_why": func.coalesce(W.purge_why, why.value)}
     connection.execute(kept.values(values))
     going = select(W.id).where(W.id == workspace_id, W.quarantine == QuarantineState.PURGING)

@@ -92,6 +92,8 @@ class StateRequest:
     container_id: str
     state: WorkspaceState
     """The requested state, `stopped` or `running`."""
+    remake: bool = False
+    """Whether its container is to be made anew."""
 
 
 def due_requests(connection: Connection, node_id: str) -> list[StateRequest]:
@@ -110,14 +112,17 @@ def due_remakes(connection: Connection, node_id: str) -> list[StateRequest]:
 def _due(connection: Connection, node_id: str, *, remake: bool) -> list[StateRequest]:
     values = {"node": node_id, "remake": remake}
     rows = connection.execute(_DUE, values)
-    return [StateRequest(row.id, row.container_id, WorkspaceState(row.requested_state)) for row in rows]
+    return [StateRequest(row.id, row.container_id, WorkspaceState(row.requested_state), remake) for row in rows]
 
 
 def is_due(connection: Connection, request: StateRequest) -> bool:
-    """Return whether the request is still stored and no execution of the workspace runs."""
+    """Return whether the request is still stored, for the same container, and no execution of the workspace runs."""
     due = select(Workspace.id).where(
         Workspace.id == request.workspace_id,
         Workspace.requested_state == request.state,
+        Workspace.container_id.is_not_distinct_from(request.container_id),
+        Workspace.remake_container == request.remake,
+        Workspace.deleted_at.is_(None),
         ~exists().where(E.workspace_id == request.workspace_id, E.status == Status.RUNNING),
     )
     return connection.scalar(due) is not None

@@ -4,32 +4,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from relay_core.domain.vocabulary import RunReason
-from relay_core.store.nodes import node_workspaces
-from relay_core.store.schema.tables import Event, Workspace
-from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import quarantine as rows
-from relay_core.store.workspaces.delete import delete_workspaces
-from relay_core.store.workspaces.restore import request_restore
 from relay_workers.host_files.kept_dirs import kept_place_of, move, place_of
 from relay_workers.maintenance import quarantine as of_node
 from relay_workers.maintenance.clocks import divergence_finder, make_quarantine
 from relay_workers.maintenance.divergence_sweep import repair
-from relay_workers.testing.scripted_step import ScriptedStep
-from tests.support.fake_node import ME, FakeNode
+from tests.support.fake_node import FakeNode
+from tests.support.put_away import delete, die, idle, payloads, places, put_away, restore, row, rows_of, sweep
 from tests.support.trees import tree_hash
 
 pytest_plugins = ["tests.support.fake_node"]
-
-
-class DiedError(Exception):
-    """The worker is gone at this point."""
 
 
 @pytest.fixture
@@ -39,55 +27,6 @@ def node(fake_node: FakeNode) -> Iterator[FakeNode]:
         connection.execute(
             text("UPDATE workspaces SET quarantine = NULL, container_ref = NULL WHERE deleted_at IS NOT NULL")
         )
-
-
-def idle(node: FakeNode) -> UUID:
-    workspace = node.submit(ScriptedStep())
-    node.workers[0].run(node.newest(workspace, RunReason.CODING_AGENT)["id"])
-    return workspace
-
-
-def delete(node: FakeNode, *ids: UUID) -> None:
-    with node.database.begin() as connection:
-        delete_workspaces(connection, ids, "someone")
-
-
-def restore(node: FakeNode, workspace: UUID, principal: Principal = ME) -> None:
-    with node.database.begin() as connection:
-        request_restore(connection, workspace, principal)
-
-
-def put_away(node: FakeNode, worker: int = 0) -> None:
-    """As the clock `divergence` does."""
-    for one in divergence_finder(node.workers[worker].context).find_all():
-        if one.kind == "deleted_workspace":
-            repair(one)
-
-
-def sweep(node: FakeNode, worker: int = 0, **settings: Any) -> None:
-    """As the clock `quarantine` does."""
-    context = node.workers[worker].context
-    part = make_quarantine(context)
-    for name, value in settings.items():
-        setattr(part, name, value)
-    part.sweep()
-
-
-def row(node: FakeNode, workspace: UUID) -> Any:
-    with node.database.connect() as connection:
-        return connection.execute(select(Workspace.__table__).where(Workspace.id == workspace)).mappings().one()
-
-
-def payloads(node: FakeNode, workspace: UUID, kind: str) -> list[dict[str, Any]]:
-    with node.database.connect() as connection:
-        found = select(Event.payload).where(Event.workspace_id == workspace, Event.kind == kind)
-        return list(connection.scalars(found))
-
-
-def places(node: FakeNode, workspace: UUID) -> tuple[bool, bool]:
-    """Whether its directory is in use, and whether it is in quarantine."""
-    data_dir = node.settings.data_dir
-    return place_of(data_dir, workspace).exists(), kept_place_of(data_dir, workspace).exists()
 
 
 def fill(directory: Path) -> None:
@@ -162,7 +101,7 @@ def test_a_worker_that_dies_while_it_puts_files_away_is_followed_by_another_one(
     workspace = idle(node)
     delete(node, workspace)
     with monkeypatch.context() as dying:
-        dying.setattr(of_node if boundary == "move" else rows, boundary, _die)
+        dying.setattr(of_node if boundary == "move" else rows, boundary, die)
         put_away(node)
     assert places(node, workspace) == ((True, False) if boundary == "move" else (False, True))
     assert row(node, workspace)["quarantine"] is None
@@ -180,7 +119,7 @@ def test_a_worker_that_dies_while_it_restores_is_followed_by_another_one(
     put_away(node)
     restore(node, workspace)
     with monkeypatch.context() as dying:
-        dying.setattr(of_node if boundary == "move" else rows, boundary, _die)
+        dying.setattr(of_node if boundary == "move" else rows, boundary, die)
         sweep(node)
     assert row(node, workspace)["quarantine"] == "restoring"
     sweep(node, worker=1)
@@ -198,16 +137,12 @@ def test_a_worker_that_dies_while_it_removes_is_followed_by_another_one(
     with node.database.begin() as connection:
         connection.execute(text("UPDATE workspaces SET kept_until = now() WHERE id = :id"), {"id": workspace})
     with monkeypatch.context() as dying:
-        dying.setattr(rows, boundary, _die)
+        dying.setattr(rows, boundary, die)
         sweep(node)
     assert row(node, workspace)["quarantine"] == ("kept" if boundary == "begin_purge" else "purging")
     sweep(node, worker=1)
     assert (places(node, workspace), row(node, workspace)["quarantine"]) == ((False, False), None)
     assert len(payloads(node, workspace, "workspace.purged")) == 1
-
-
-def _die(*_: Any, **__: Any) -> None:
-    raise DiedError
 
 
 def test_a_restoration_before_the_files_are_put_away_only_changes_rows(node: FakeNode) -> None:
@@ -276,11 +211,6 @@ def test_a_disk_counts_as_full_by_its_free_bytes(node: FakeNode) -> None:
     assert part._is_short()
     part._min_free_bytes = 0
     assert not part._is_short()
-
-
-def rows_of(node: FakeNode, workspace: UUID) -> list[Any]:
-    with node.database.connect() as connection:
-        return [one for one in node_workspaces.differing(connection, "node", {}).deleted if one.id == workspace]
 
 
 def test_files_that_were_removed_by_hand_end_the_restoration(node: FakeNode) -> None:
