@@ -220,8 +220,8 @@ def _write_logs(connection: Connection, chunks: int) -> None:
     """Insert the chunks that the sizes of the streams promise."""
     stored = text(
         """
-        INSERT INTO log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data)
-        SELECT s.execution_id, 'stdout', n * :size, n * :size, :size, 0, convert_to(repeat('-', :size - 1) || E'\\n', 'UTF8')
+        INSERT INTO log_chunks (execution_id, stream, start_offset, all_offset, byte_length, codec, data, week)
+        SELECT s.execution_id, 'stdout', n * :size, n * :size, :size, 0, convert_to(repeat('-', :size - 1) || E'\\n', 'UTF8'), s.week
         FROM log_streams s, generate_series(0, :chunks - 1) n WHERE s.stream = 'stdout' ORDER BY s.execution_id, n
         """
     )

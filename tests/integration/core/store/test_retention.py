@@ -192,8 +192,8 @@ def test_logs_of_an_older_schema_stay_readable_and_go_on(database: Database, dat
             append_one(store, Append(owned.id, owned.fence, "stdout", at, DATA[at : at + 4]))
     close_log(database, ended)
     with database.begin() as connection:
-        command.downgrade(_config(connection), "0066")
-    assert upgrade(database_url) >= "0067"
+        command.downgrade(_config(connection), "0067")
+    assert upgrade(database_url) >= "0068"
     store = LogStore(database)
     append_one(store, Append(running.id, running.fence, "stdout", len(DATA), b"more"))
     with database.begin() as connection:

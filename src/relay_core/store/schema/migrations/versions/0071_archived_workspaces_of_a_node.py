@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0067"
-down_revision = "0066"
+revision = "0071"
+down_revision = "0070"
 branch_labels = None
 depends_on = None
 
