@@ -122,7 +122,7 @@ def operations(api: Api) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_violation_on_any_operation(api: Api, worker: Worker, tmp_path: Path):
     made = api.run(repos=[{**RUN["repos"][0], "dev_server_script": "serve"}])
     worker.finish(worker.claim(made["execution_id"]))

@@ -26,6 +26,7 @@ PLACE = Path("/data/workspaces/.quarantine/w")
 def relay(api: Api, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("RELAY_API_URL", str(api.client.base_url).rstrip("/"))
     monkeypatch.setenv("RELAY_TOKEN", api.tokens["ann"])
+    monkeypatch.setenv("COLUMNS", "120")
 
     def call(*words: str, code: int = 0) -> Result:
         answer = CliRunner().invoke(app, words)
