@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from relay_workers.host_files.anchors import HIDDEN
 from tests.support.fault_stack import Stack
 from tests.support.machine import engine
 from tests.support.relay import step
@@ -29,6 +30,13 @@ AS_ROOT = "mkdir -p /workspace/home/of-root && echo x >/workspace/home/of-root/f
 
 def in_use(stack: Stack, run: dict[str, Any]) -> Path:
     return stack.relay.data_dir / "workspaces" / run["workspace_id"]
+
+
+def hash_of(stack: Stack, run: dict[str, Any]) -> str:
+    """Of the directory in use, once a sweep has written its anchor."""
+    anchor = in_use(stack, run) / HIDDEN / "workspace.json"
+    stack.relay.until(anchor.exists, 60, "its anchor")
+    return tree_hash(in_use(stack, run))
 
 
 def kept(stack: Stack, run: dict[str, Any]) -> Path:
@@ -69,7 +77,7 @@ def test_a_worker_that_is_killed_at_each_boundary_loses_no_file(stack: Stack):
     assert step(relay, run, run_reason="setup_script", script=AS_ROOT, as_root=True)["status"] == "completed"
     container = relay.container(run)
     container.stop(timeout=0)
-    before, uid = tree_hash(in_use(stack, run)), row(stack, run).uid
+    before, uid = hash_of(stack, run), row(stack, run).uid
 
     with held(stack, run):  # moved, and no row tells of it
         deleting = text("UPDATE workspaces SET deleted_at = now() WHERE id = :id")
@@ -124,7 +132,7 @@ def test_a_project_with_several_workspaces_is_kept_and_comes_back(stack: Stack):
     runs = [relay.submit(stack.repo, f"echo {number} >answer") for number in range(3)]
     for run in runs:
         relay.wait_chain(run)
-    before = {run["workspace_id"]: tree_hash(in_use(stack, run)) for run in runs}
+    before = {run["workspace_id"]: hash_of(stack, run) for run in runs}
     project = relay.get(f"/v1/tasks/{runs[0]['task_id']}")["project_id"]
     here = [one["id"] for one in relay.get("/v1/workspaces", project_id=project, limit=100)["items"]]
     assert relay.http.delete(f"/v1/projects/{project}").status_code == 202
