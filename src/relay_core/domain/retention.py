@@ -29,7 +29,7 @@ class Kept:
     """The first days of weeks whose logs stay, whatever their age and size."""
 
     needed: Collection[date] = ()
-    """Weeks with the log of an execution that is queued or runs, or of a pinned workspace."""
+    """Weeks with a log of a pinned workspace, or an execution that is queued, runs or started in the present week."""
     recent: Collection[date] = ()
     """Weeks with the log of an execution that ended less than the days ago; they may be dropped for their size only."""
 

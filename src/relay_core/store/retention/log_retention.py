@@ -19,10 +19,16 @@ _NEEDED = text(
     WHERE w.pinned AND w.deleted_at IS NULL
     """
 )
+_YOUNG = text(
+    """
+    SELECT DISTINCT s.week FROM execution_processes e JOIN log_streams s ON s.execution_id = e.id AND s.stream = 'all'
+    WHERE e.started_at >= date_trunc('week', now() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+    """
+)
 _RECENT = text(
     """
     SELECT DISTINCT s.week FROM execution_processes e JOIN log_streams s ON s.execution_id = e.id AND s.stream = 'all'
-    WHERE e.started_at < CAST(:before AS date) AND e.completed_at > now() - make_interval(secs => :seconds)
+    WHERE s.week < CAST(:before AS date) AND e.completed_at > now() - make_interval(secs => :seconds)
     """
 )
 
@@ -36,10 +42,10 @@ def due(connection: Connection, limits: Limits) -> list[tuple[Partition, Cause]]
 
 
 def _kept(connection: Connection, found: Sequence[Partition], today: date, limits: Limits) -> Kept:
-    needed = frozenset(connection.scalars(_NEEDED))
+    needed = frozenset(connection.scalars(_NEEDED)) | frozenset(connection.scalars(_YOUNG))
     aged = [] if limits.days is None else old(found, today, limits.days)
     if limits.days is None or not aged:
         return Kept(needed)
-    # A log is in the week in which its execution started; few executions end so much later.
+    # Logs from before an upgrade share one early week, so the week of the log is compared, not the execution's start.
     values = {"before": max(one.ends for one in aged), "seconds": limits.days * 86400}
     return Kept(needed, frozenset(connection.scalars(_RECENT, values)))

@@ -53,13 +53,21 @@ def aged(database: Database, execution_id: str | UUID, weeks_ago: int, *, ended:
         names = {one.name for one in partitions.live(connection, LOG_CHUNKS)}
         if f"log_chunks_{week:%Y_%m_%d}" not in names:
             partitions.make(connection, LOG_CHUNKS, week)
+    in_week(database, execution_id, week)
+    with database.begin() as connection:
         values = {"week": week, "id": str(execution_id)}
-        for table in ("log_streams", "log_chunks"):
-            connection.execute(text(f"UPDATE {table} SET week = :week WHERE execution_id = :id"), values)
         at = "CAST(:week AS date) + interval '1 day'"
         moved = f"started_at = {at}" + (f", completed_at = {at}" if ended else "")
         connection.execute(text(f"UPDATE execution_processes SET {moved} WHERE id = :id"), values)
     return week
+
+
+def in_week(database: Database, execution_id: str | UUID, week: date) -> None:
+    """Move a log to a week whose partition is there."""
+    with database.begin() as connection:
+        values = {"week": week, "id": str(execution_id)}
+        for table in ("log_streams", "log_chunks"):
+            connection.execute(text(f"UPDATE {table} SET week = :week WHERE execution_id = :id"), values)
 
 
 def logged(api: Api, worker: Worker) -> dict:
@@ -129,6 +137,23 @@ def test_a_log_that_is_needed_keeps_its_week(api: Api, worker: Worker) -> None:
     sweep(api, log_retention_bytes=1)
     assert {one for one in weeks(api.database) if one in kept} == {monday(api.database, 8)}, "the one that runs"
     assert LogStore(api.database).read(running.id, "stdout", 0, 100) == DATA
+
+
+def test_logs_from_before_the_partitions_go_when_all_of_them_are_old(api: Api, worker: Worker) -> None:
+    """They share one partition, whose bounds say nothing about their age."""
+    first = date(1970, 1, 5)
+    made = logged(api, worker)
+    in_week(api.database, made["agent"], first)
+    sweep(api, log_retention_days=28)
+    assert first in weeks(api.database), "it ended today"
+    sweep(api, log_retention_bytes=1)
+    assert first in weeks(api.database), "it started in the present week"
+    assert api.get(f"/v1/executions/{made['agent']}/logs", params={"stream": "stdout"}).content == DATA
+    with api.database.begin() as connection:
+        at = "now() - interval '60 days'"
+        connection.execute(text(f"UPDATE execution_processes SET started_at = {at}, completed_at = {at}"))
+    sweep(api, log_retention_days=28)
+    assert first not in weeks(api.database)
 
 
 def test_the_oldest_weeks_go_until_the_rest_fits(api: Api, worker: Worker) -> None:
