@@ -52,7 +52,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
 
 
 def _drop(database: Database, metrics: Metrics, found: Partition, cause: Cause) -> None:
-    if _act(database, partial(partitions.drop, partition=found, cause=cause)):
+    if _act(database, partial(log_retention.drop, partition=found, cause=cause)):
         metrics.swept("logs_removed")
         size = found.size_bytes
         log.info("removed logs", cause=cause, starts=str(found.starts), ends=str(found.ends), size_bytes=size)

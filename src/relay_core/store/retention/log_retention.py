@@ -41,6 +41,20 @@ def due(connection: Connection, limits: Limits) -> list[tuple[Partition, Cause]]
     return to_drop(found, today, limits, _kept(connection, found, today, limits))
 
 
+def drop(connection: Connection, partition: Partition, cause: Cause) -> bool:
+    """Drop a partition of logs, unless one of its logs is needed by now; return whether it was dropped.
+
+    Args:
+        connection: a transaction of its own.
+        partition: from `due`, which may have been asked some time ago.
+        cause: why it is dropped.
+    """
+    partitions.lock(connection, LOG_CHUNKS)
+    if any(partition.starts <= week < partition.ends for week in connection.scalars(_NEEDED)):
+        return False
+    return partitions.drop(connection, partition, cause)
+
+
 def _kept(connection: Connection, found: Sequence[Partition], today: date, limits: Limits) -> Kept:
     needed = frozenset(connection.scalars(_NEEDED)) | frozenset(connection.scalars(_YOUNG))
     aged = [] if limits.days is None else old(found, today, limits.days)

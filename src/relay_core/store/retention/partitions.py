@@ -98,6 +98,12 @@ def make(connection: Connection, table: Table, week: date) -> None:
     connection.execute(insert(M).values(name=name, parent=table.name, starts=week, ends=ends))
 
 
+def lock(connection: Connection, table: Table) -> None:
+    """Keep all others from a table until the transaction ends; the wait for it is short."""
+    _wait_briefly(connection)
+    connection.execute(text(f"LOCK TABLE ONLY {table.name} IN ACCESS EXCLUSIVE MODE"))
+
+
 def drop(connection: Connection, partition: Partition, cause: Cause) -> bool:
     """Drop a partition, and leave its mark; return whether it was still there.
 

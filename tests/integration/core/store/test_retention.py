@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from relay_core.domain.retention import Cause
 from relay_core.store.logs import compaction
 from relay_core.store.logs.log_store import Append, LogStore
-from relay_core.store.retention import partitions
+from relay_core.store.retention import log_retention, partitions
 from relay_core.store.retention.partitions import LOG_CHUNKS, WEEK
 from relay_core.store.schema.migrate import _config, upgrade
 from relay_core.store.transaction import Database
@@ -192,6 +192,24 @@ def test_partitions_are_made_ahead_and_take_what_came_before_them(api: Api, work
     assert store.read(owned.id, "stdout", 0, 100) == DATA + b"more"
     with database.begin() as connection, pytest.raises(DBAPIError, match="duplicate key"):
         connection.execute(text("INSERT INTO log_chunks SELECT * FROM log_chunks"))
+
+
+def test_a_workspace_that_is_pinned_during_the_look_keeps_its_logs(
+    api: Api, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = logged(api, worker)
+    week = aged(api.database, pinned["agent"], 6)
+    look = log_retention.due
+
+    def look_then_pin(*args) -> list:
+        found = look(*args)
+        workspace(api, pinned, pinned=True)
+        return found
+
+    monkeypatch.setattr(log_retention, "due", look_then_pin)
+    sweep(api, log_retention_days=28)
+    assert week in weeks(api.database)
+    assert api.get(f"/v1/executions/{pinned['agent']}/logs", params={"stream": "stdout"}).content == DATA
 
 
 def test_a_table_in_use_is_left_for_later(api: Api, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
