@@ -7,6 +7,7 @@ for a deadlock. Codes: https://www.postgresql.org/docs/current/errcodes-appendix
 """
 
 import psycopg2
+from psycopg2.errors import CheckViolation
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -19,6 +20,7 @@ __all__ = [
     "SQLAlchemyError",
     "is_away",
     "is_conflict",
+    "is_of_a_partition",
     "is_of_the_data",
     "is_read_only",
     "sqlstate",
@@ -91,6 +93,14 @@ def is_read_only(error: BaseException) -> bool:
     Its connections are then useless; a new connection may reach the primary.
     """
     return sqlstate(error) == "25006"
+
+
+def is_of_a_partition(error: psycopg2.Error) -> bool:
+    """Return whether rows had to go to a default partition, and their own partition was made before they did.
+
+    Postgres reports it like a violated check, but without the name of a constraint; the next try succeeds.
+    """
+    return isinstance(error, CheckViolation) and error.diag.constraint_name is None
 
 
 def is_of_the_data(error: BaseException) -> bool:

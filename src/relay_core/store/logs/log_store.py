@@ -21,7 +21,7 @@ from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
 from relay_core.store.logs.removed import LogRemoved, RemovedLog
 from relay_core.store.logs.stream_info import StreamInfo, stream_infos
-from relay_core.store.outage import LogStoreUnavailable, is_away
+from relay_core.store.outage import LogStoreUnavailable, is_away, is_of_a_partition
 from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream, PartitionMark
 from relay_core.store.transaction import Database
 
@@ -331,6 +331,8 @@ class LogStore:
         except psycopg2.Error as error:
             if not is_away(error):
                 connection.rollback()
+                if is_of_a_partition(error):
+                    raise _unavailable(error) from error
                 raise
             connection.invalidate()
             raise _unavailable(error) from error

@@ -89,8 +89,9 @@ def make(connection: Connection, table: Table, week: date) -> None:
     connection.execute(text(f"CREATE TABLE {name} (LIKE {table.name} {shape})"))
     for statement in table.indexes:
         connection.execute(text(statement.format(name)))
+    # The attachment needs this lock as well, and no row of the week may come between the question and it.
+    connection.execute(text(f"LOCK TABLE {rest} IN ACCESS EXCLUSIVE MODE"))
     if connection.scalar(text(f"SELECT EXISTS (SELECT 1 FROM {rest} WHERE {span})")):  # noqa: S608 - names of ours
-        connection.execute(text(f"LOCK TABLE {rest} IN ACCESS EXCLUSIVE MODE"))
         moved = f"WITH moved AS (DELETE FROM {rest} WHERE {span} RETURNING *)"  # noqa: S608 - names of ours
         connection.execute(text(f"{moved} INSERT INTO {name} SELECT * FROM moved"))  # noqa: S608 - names of ours
     bounds = f"FOR VALUES FROM ('{week}') TO ('{ends}')"

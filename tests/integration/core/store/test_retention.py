@@ -4,8 +4,11 @@ The tests move logs into earlier weeks.
 """
 
 import hashlib
+import queue
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -15,15 +18,16 @@ from sqlalchemy.exc import DBAPIError
 
 from relay_core.domain.retention import Cause
 from relay_core.store.logs import compaction
-from relay_core.store.logs.log_store import Append, LogStore
+from relay_core.store.logs.log_store import Append, AppendResult, LogStore
 from relay_core.store.retention import log_retention, partitions
 from relay_core.store.retention.partitions import LOG_CHUNKS, WEEK
 from relay_core.store.schema.migrate import _config, upgrade
 from relay_core.store.transaction import Database
+from relay_workers.capture.writer import ChunkWriter
 from relay_workers.maintenance import retention
 from relay_workers.metrics import Metrics
 from tests.support.api_fixtures import Api, Worker, api_in_process, problem_of, settings_for
-from tests.support.log_fixtures import append_one, close_log, running_execution
+from tests.support.log_fixtures import Owned, append_one, close_log, running_execution
 from tests.support.workspace_acts import newest, started, workspace
 
 DATA = b"a line\nand another\n"
@@ -171,16 +175,73 @@ def test_the_oldest_weeks_go_until_the_rest_fits(api: Api, worker: Worker) -> No
     assert weeks(api.database) == left, "without limits everything stays"
 
 
-def test_partitions_are_made_ahead_and_take_what_came_before_them(api: Api, worker: Worker) -> None:
-    """An insert without a partition is stored all the same; the sweep makes the partition for it."""
-    database = api.database
+def without_partition(database: Database) -> tuple[Owned, date]:
+    """A running execution with an empty log in a week for which there is no partition; with the week."""
     later = monday(database, -3)
     with database.begin() as connection:
         connection.execute(text(f"DROP TABLE log_chunks_{later:%Y_%m_%d}"))
         connection.execute(text("DELETE FROM partition_marks WHERE starts = :week"), {"week": later})
-    owned, store = running_execution(database), LogStore(database)
+    owned = running_execution(database)
     with database.begin() as connection:
         connection.execute(text("UPDATE log_streams SET week = :week"), {"week": later})
+    return owned, later
+
+
+def wait_for_waiter(database: Database, table: str) -> None:
+    """Wait until a statement waits for its lock on a table."""
+    waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = CAST(:table AS regclass)")
+    with database.connect() as watching:
+        while not watching.scalar(waits, {"table": table}):
+            watching.rollback()
+
+
+def test_an_append_that_meets_the_making_of_its_partition_is_tried_again(database: Database) -> None:
+    store = LogStore(database)
+    owned, later = without_partition(database)
+    batch = [Append(owned.id, owned.fence, "stdout", 0, DATA)]
+    given: queue.Queue[AppendResult] = queue.Queue()
+    live = SimpleNamespace(publish=lambda stored: None)
+    writer = ChunkWriter(store, live, given.put)
+    writer.start()
+    try:
+        with database.begin() as connection:
+            partitions.make(connection, LOG_CHUNKS, later)
+            writer.put(batch)
+            wait_for_waiter(database, "log_chunks_rest")
+        assert [one.append for one in given.get(timeout=30).stored] == batch
+    finally:
+        writer.stop()
+    assert store.read(owned.id, "stdout", 0, 100) == DATA
+
+
+def test_the_making_of_a_partition_waits_for_an_append_to_the_default_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "LOCK_SECONDS", 60)
+    owned, later = without_partition(database)
+
+    def make() -> None:
+        with database.begin() as connection:
+            partitions.make(connection, LOG_CHUNKS, later)
+
+    row = text(
+        "INSERT INTO log_chunks (execution_id, week, stream, start_offset, all_offset, byte_length, codec, data) "
+        "VALUES (:id, :week, 'stdout', 0, 0, 1, 0, 'x')"
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with database.begin() as connection:
+            connection.execute(row, {"id": owned.id, "week": later})
+            making = pool.submit(make)
+            wait_for_waiter(database, "log_chunks_rest")
+        making.result(30)
+    with database.connect() as connection:
+        assert connection.scalar(text(f"SELECT count(*) FROM log_chunks_{later:%Y_%m_%d}")) == 1
+
+
+def test_partitions_are_made_ahead_and_take_what_came_before_them(api: Api, worker: Worker) -> None:
+    """An insert without a partition is stored all the same; the sweep makes the partition for it."""
+    database, store = api.database, LogStore(api.database)
+    owned, later = without_partition(database)
     append_one(store, Append(owned.id, owned.fence, "stdout", 0, DATA))
     assert store.read(owned.id, "stdout", 0, 100) == DATA
     sweep(api)
