@@ -52,6 +52,7 @@ def sweep(database: Database, settings: Settings, metrics: Metrics) -> None:
 
 
 def _drop(database: Database, metrics: Metrics, found: Partition, cause: Cause) -> None:
+    _act(database, partial(log_retention.gather, partition=found))
     if _act(database, partial(log_retention.drop, partition=found, cause=cause)):
         metrics.swept("logs_removed")
         size = found.size_bytes

@@ -5,7 +5,7 @@ as many bytes per second as an INSERT with parameters, and four times as many wi
 """
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date
 from io import BytesIO
 from typing import NamedTuple
@@ -93,3 +93,9 @@ def copy_source(rows: Iterable[ChunkRow]) -> BytesIO:
         )
     parts.append(_TRAILER)
     return BytesIO(b"".join(parts))
+
+
+def joined(start: int, chunks: Sequence[tuple[int, int]]) -> bool:
+    """Return whether there are chunks (their starts and ends), and no byte is missing from ``start`` to the last."""
+    ends = [start, *(end for _, end in chunks)]
+    return bool(chunks) and all(first <= end for (first, _), end in zip(chunks, ends, strict=False))

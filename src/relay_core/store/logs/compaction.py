@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, 
 
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.chunks import MAX_CHUNK_BYTES, Frame, decode, encode
+from relay_core.store.retention.partitions import present_week
 from relay_core.store.schema.tables import LogChunk, LogStream
 
 ROWS_AT_ONCE = 1000
@@ -72,6 +73,9 @@ def compact_one(connection: Connection) -> Step | None:
     ).one_or_none()
     if found is None:
         return None
+    if found.week < present_week(connection):  # a worker of an older version may have stored rows in later weeks
+        strays = update(C).where(C.execution_id == found.execution_id, C.week > found.week)
+        connection.execute(strays.values(week=found.week))
     mine = (C.execution_id == found.execution_id) & (C.week == found.week)
     rows = _next_rows(connection, mine, found.compacted_to)
     after = sum(_merge(connection, mine, found, run) for run in _runs(rows))

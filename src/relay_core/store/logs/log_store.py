@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import insert
 from relay_core.domain.errors import RelayError, Stale
 from relay_core.domain.logs.append import Append, AppendResult, BatchDecision, StoredAppend, StreamState, decide
 from relay_core.domain.vocabulary import FINAL, Stream
-from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode
+from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode, joined
 from relay_core.store.logs.removed import LogRemoved, RemovedLog
 from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.outage import LogStoreUnavailable, is_away, is_of_a_partition
@@ -247,15 +247,19 @@ class LogStore:
             LogRemoved: the bytes were removed.
             RelayError: a chunk is missing.
         """
+        span = execution_id, stream, start, start + limit
+        chunks = list(self._chunks(*span))
+        if limit > 0 and not joined(start, [(one.offset, one.end) for one in chunks]):
+            self._refuse_removed(execution_id, stream, start)
+            if chunks or self.sizes(execution_id)[stream].bytes > start:
+                chunks = list(self._chunks(*span, strays=True))
         found: list[Piece] = []
         at = start
-        for own, first, plain in self._chunks(execution_id, stream, start, start + limit):
+        for own, first, plain in chunks:
             if first > at:
                 raise RelayError(f"the log of {execution_id} has no bytes {at}-{first} in {stream}: a chunk is missing")
             found.append(Piece(own, at, plain[at - first : start + limit - first]))
             at = found[-1].end
-        if not found and limit > 0:
-            self._refuse_removed(execution_id, stream, start)
         return found
 
     def require_bytes(self, execution_id: UUID, stream: str) -> None:
@@ -280,12 +284,15 @@ class LogStore:
             yield from found
             at = found[-1].end
 
-    def _chunks(self, execution_id: UUID, stream: str, start: int, end: int) -> Iterator[Piece]:
+    def _chunks(
+        self, execution_id: UUID, stream: str, start: int, end: int, *, strays: bool = False
+    ) -> Iterator[Piece]:
+        """Yield chunks; with strays also those that a worker of an older version stored in a later week."""
         offset = LogChunk.all_offset if stream == Stream.ALL else LogChunk.start_offset
         week = self._week(execution_id)
         if week is None:
             return
-        mine = [LogChunk.execution_id == execution_id, LogChunk.week == week]
+        mine = [LogChunk.execution_id == execution_id, LogChunk.week >= week if strays else LogChunk.week == week]
         if stream != Stream.ALL:
             mine.append(LogChunk.stream == stream)
         first = select(func.max(offset)).where(*mine, offset <= start).scalar_subquery()

@@ -31,6 +31,14 @@ _RECENT = text(
     WHERE s.week < CAST(:before AS date) AND e.completed_at > now() - make_interval(secs => :seconds)
     """
 )
+_GATHER = text(
+    """
+    UPDATE log_chunks c SET week = s.week FROM log_streams s, partition_marks m
+    WHERE c.week >= :starts AND c.week < :ends AND s.execution_id = c.execution_id AND s.stream = 'all'
+      AND s.week < :starts AND m.starts <= s.week AND m.ends > s.week
+      AND m.parent = 'log_chunks' AND m.removed_at IS NULL
+    """
+)
 
 
 def due(connection: Connection, limits: Limits) -> list[tuple[Partition, Cause]]:
@@ -39,6 +47,14 @@ def due(connection: Connection, limits: Limits) -> list[tuple[Partition, Cause]]
         return []
     found, today = partitions.live(connection, LOG_CHUNKS), partitions.today(connection)
     return to_drop(found, today, limits, _kept(connection, found, today, limits))
+
+
+def gather(connection: Connection, partition: Partition) -> None:
+    """Move rows of logs of earlier weeks out of a partition that is to be dropped, to those weeks.
+
+    A worker of an older version names no week when it stores rows: they are in the week in which it did so.
+    """
+    connection.execute(_GATHER, {"starts": partition.starts, "ends": partition.ends})
 
 
 def drop(connection: Connection, partition: Partition, cause: Cause) -> bool:

@@ -126,7 +126,8 @@ class LogStream(Base):
 class LogChunk(Base):
     """A piece of stdout or stderr. In the order of `all_offset`, the pieces of both are the stream `all`.
 
-    The keys hold within a partition, and so everywhere, as all pieces of a log are in one.
+    The keys hold within a partition, and so everywhere, as all pieces of a log are in one. Only a worker of an older
+    version, which names no week, stores pieces in later ones; readers look there if a piece is missing.
     """
 
     __tablename__ = "log_chunks"

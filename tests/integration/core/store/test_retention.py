@@ -306,3 +306,47 @@ def test_logs_of_an_older_schema_stay_readable_and_go_on(database: Database, dat
         assert compaction.compact_one(connection) is not None
     assert store.read(ended.id, "stdout", 0, 100) == DATA
     assert store.read(running.id, "stdout", 3, 100) == DATA[3:] + b"more"
+
+
+def strayed(database: Database, execution_id: str | UUID, week: str, where: str = "true") -> None:
+    """Move rows of a log to a week, as if a worker of the version before the weeks had stored them in it."""
+    with database.begin() as connection:
+        moved = f"UPDATE log_chunks SET week = {week} WHERE execution_id = :id AND {where}"
+        assert connection.execute(text(moved), {"id": str(execution_id)}).rowcount
+
+
+@pytest.mark.parametrize("where", ["start_offset >= 8", "start_offset BETWEEN 4 AND 11", "true"])
+def test_bytes_that_an_older_worker_stored_in_another_week_are_read_and_gathered(
+    database: Database, where: str
+) -> None:
+    owned, writer = running_execution(database), LogStore(database)
+    for at in range(0, len(DATA), 4):
+        append_one(writer, Append(owned.id, owned.fence, "stdout", at, DATA[at : at + 4]))
+    in_week(database, owned.id, date(1970, 1, 5))
+    strayed(database, owned.id, "DEFAULT", where)
+    store = LogStore(database)
+
+    def check() -> None:
+        for stream in ("stdout", "all"):
+            for start in range(len(DATA) + 1):
+                assert store.read(owned.id, stream, start, 100) == DATA[start:]
+        assert b"".join(piece.data for piece in store.iter_pieces(owned.id, "all")) == DATA
+
+    check()
+    close_log(database, owned)
+    with database.begin() as connection:
+        assert compaction.compact_one(connection) is not None
+        strays = text("SELECT count(*) FROM log_chunks WHERE week > '1970-01-05'")
+        assert connection.scalar(strays) == 0
+    check()
+
+
+def test_a_week_is_dropped_without_the_bytes_of_a_log_of_an_earlier_week(api: Api, worker: Worker) -> None:
+    pinned, old = logged(api, worker), logged(api, worker)
+    workspace(api, pinned, pinned=True)
+    aged(api.database, pinned["agent"], 10)
+    week = aged(api.database, old["agent"], 6)
+    strayed(api.database, pinned["agent"], f"DATE '{week}'", "stream = 'stdout'")
+    sweep(api, log_retention_days=28)
+    assert week not in weeks(api.database)
+    assert api.get(f"/v1/executions/{pinned['agent']}/logs", params={"stream": "stdout"}).content == DATA
