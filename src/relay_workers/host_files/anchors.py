@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import structlog
+
 from relay_workers.host_files.kept_dirs import KEPT
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
+
+log = structlog.get_logger(__name__)
 
 HIDDEN = ".relay"
 """Directory of a workspace that has its anchor."""
@@ -86,11 +90,11 @@ def read(directory: Path, key: bytes) -> Mapping[str, Any] | None:
     try:
         with SafeDir.open(directory.parent, directory.name, HIDDEN) as hidden:
             found = json.loads(hidden.read_bytes(_NAME, _MOST_BYTES))
-        given = found.pop("mac")
+        given = found.pop("mac").encode()
         UUID(found["workspace_id"])
+        return found if hmac.compare_digest(given, _mac(key, found).encode()) else None
     except (OSError, TamperedFile, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return found if isinstance(given, str) and hmac.compare_digest(given, _mac(key, found)) else None
 
 
 def scan(data_dir: Path, key: bytes) -> Iterator[FoundDirectory]:
@@ -103,7 +107,16 @@ def scan(data_dir: Path, key: bytes) -> Iterator[FoundDirectory]:
             continue
         for path in paths:
             if not path.name.startswith(".") and path.is_dir() and not path.is_symlink():
-                yield FoundDirectory(path, read(path, key))
+                yield FoundDirectory(path, _read_any(path, key))
+
+
+def _read_any(directory: Path, key: bytes) -> Mapping[str, Any] | None:
+    """Read an anchor as `read` does; an error that it does not expect must not end the look at all directories."""
+    try:
+        return read(directory, key)
+    except Exception:
+        log.exception("an anchor cannot be read", directory=str(directory))
+        return None
 
 
 def _make_hidden(workspace: SafeDir) -> None:

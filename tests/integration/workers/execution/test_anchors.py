@@ -256,6 +256,8 @@ def test_only_what_the_node_has_signed_is_an_anchor(node: FakeNode, tmp_path: Pa
     texts = [
         file.read_text(),
         json.dumps({**genuine, "mac": 7}),
+        json.dumps({**genuine, "mac": "\u00e9"}),
+        json.dumps({**genuine, "mac": "\ud800"}),
         json.dumps([]),
         "no JSON",
         "[" * 100_000,
