@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from relay_workers.host_files.kept_dirs import KEPT
+from relay_workers.host_files.kept_dirs import KEPT, place_of
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
 
 log = structlog.get_logger(__name__)
@@ -95,6 +95,15 @@ def read(directory: Path, key: bytes) -> Mapping[str, Any] | None:
         return found if hmac.compare_digest(given, _mac(key, found).encode()) else None
     except (OSError, TamperedFile, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def own_place(data_dir: Path, workspace_id: UUID) -> Path:
+    """Return the directory of a workspace, to move or remove it: one with another name only if its anchor says so."""
+    place = place_of(data_dir, workspace_id)
+    usual = place.with_name(str(workspace_id))
+    if place == usual:
+        return usual
+    return place if FoundDirectory(place, read(place, load_key(data_dir))).workspace_id == workspace_id else usual
 
 
 def scan(data_dir: Path, key: bytes) -> Iterator[FoundDirectory]:

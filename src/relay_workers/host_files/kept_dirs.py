@@ -49,6 +49,11 @@ def note_place(data_dir: Path, workspace_id: UUID, directory: Path) -> None:
     note.symlink_to(directory.name)
 
 
+def forget_place(data_dir: Path, workspace_id: UUID) -> None:
+    """Remove the note of a workspace that has left its directory: another one may get that name."""
+    (data_dir / "workspaces" / _MOVED / str(workspace_id)).unlink(missing_ok=True)
+
+
 def _is_name(name: str) -> bool:
     return bool(name) and "/" not in name and not name.startswith(".")
 

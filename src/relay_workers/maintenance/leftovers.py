@@ -21,6 +21,7 @@ from relay_workers.execution.ending import ProcessEnder
 from relay_workers.execution.partial_evidence import PartialEvidence
 from relay_workers.execution.workspace import workspace_dir
 from relay_workers.git.port import Git
+from relay_workers.host_files.anchors import own_place
 from relay_workers.host_files.first_edition import remove_runs
 from relay_workers.host_files.safe_dir import TamperedFile
 from relay_workers.ownership.step_processes import StepProcesses
@@ -103,7 +104,8 @@ class Leftovers:
         try:
             remove_files(self._data_dir, leftover.execution_id)
             if leftover.elsewhere:
-                self._git.remove_workspace(leftover.workspace_id, directory)
+                place = own_place(self._data_dir, leftover.workspace_id)
+                self._git.remove_workspace(leftover.workspace_id, place)
                 return
             remove_runs(directory, str(leftover.execution_id))
         except (TamperedFile, OSError) as error:

@@ -17,7 +17,8 @@ from relay_core.store.workspaces import quarantine
 from relay_core.store.workspaces.quarantine import Due
 from relay_workers.containers.port import Containers, container_name
 from relay_workers.git.port import Git
-from relay_workers.host_files.kept_dirs import kept_place_of, move, place_of
+from relay_workers.host_files.anchors import own_place
+from relay_workers.host_files.kept_dirs import forget_place, kept_place_of, move
 from relay_workers.maintenance.each_item import act_on_each
 from relay_workers.metrics import Metrics
 from relay_workers.ownership import node_lock
@@ -71,7 +72,8 @@ class Quarantine:
             kept = None
             if not leaving.purge and self._keep_seconds:
                 place = kept_place_of(self._data_dir, row.id)
-                kept = place if move(place_of(self._data_dir, row.id), place) else None
+                kept = place if move(own_place(self._data_dir, row.id), place) else None
+                forget_place(self._data_dir, row.id)
             if kept is None and not self._removed_at_once(row.id):
                 return
             with self._database.begin() as connection:
@@ -119,7 +121,7 @@ class Quarantine:
             if due is None or due.state is not QuarantineState.RESTORING:
                 return  # another worker has restored it, and it may be in use
             self._remove_container(workspace_id, due.container_id)  # it may not have left yet
-            place = place_of(self._data_dir, workspace_id)
+            place = own_place(self._data_dir, workspace_id)
             back = move(kept_place_of(self._data_dir, workspace_id), place)
             with self._database.begin() as connection:
                 quarantine.restored(connection, workspace_id, self._node_id, place if back else None)
@@ -150,8 +152,9 @@ class Quarantine:
 
     def _remove_files(self, workspace_id: UUID) -> None:
         """Remove the files from both places, as a move may not have reached the disk before the power failed."""
-        for place in (kept_place_of(self._data_dir, workspace_id), place_of(self._data_dir, workspace_id)):
+        for place in (kept_place_of(self._data_dir, workspace_id), own_place(self._data_dir, workspace_id)):
             self._git.remove_workspace(workspace_id, place)
+        forget_place(self._data_dir, workspace_id)
 
     def _is_short(self) -> bool:
         return shutil.disk_usage(self._data_dir).free < self._min_free_bytes
