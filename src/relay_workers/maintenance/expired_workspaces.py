@@ -3,7 +3,7 @@
 The work trees are recorded as after a step, in the stores of the node, and from there stored as patches and bundles.
 Only the transaction that stores them marks the workspace as deleted, so a worker that dies before it has removed
 nothing, and the next look begins again. A work tree that cannot be kept completely keeps its workspace. So does a clone
-that is not to be found: its files may be there without its `.git`, or under another name.
+that is not to be found: its files may be there without its `.git`, or under another name; and a whole directory.
 """
 
 from pathlib import Path
@@ -120,6 +120,9 @@ class ExpiredWorkspaces:
             gid = condition.read(connection, workspace_id).next_gid
             last = git_watch.recorded_by_last_group(connection, workspace_id)
         made = [repo for repo in row.repos if repo.base_commit is not None]
+        if made and not directory.is_dir():
+            why = f"there is no directory {directory}, and it may be elsewhere with its work"
+            raise NotKept(made[0].name, f"{why}: bring it back, or delete the workspace by hand")
         heads = self._git.heads(directory, [repo.name for repo in made])
         for repo in made:
             if heads[repo.name].missing:

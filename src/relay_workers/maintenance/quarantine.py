@@ -4,6 +4,7 @@ The node moves a workspace's directory by one rename. Its store of recorded stat
 it. Each act can be repeated: a worker may die at any point of it (docs/quarantine.md).
 """
 
+import os
 import shutil
 from uuid import UUID
 
@@ -59,7 +60,8 @@ class Quarantine:
     def take(self, row: NodeWorkspace) -> None:
         """Remove the container of a deleted workspace that is idle, and move its files out of sight.
 
-        They are removed at once if a client asked for that, or if the node keeps nothing.
+        They are removed at once if a client asked for that, or if the node keeps nothing. If its directory is not in
+        its place, it may be elsewhere, and its store of recorded states stays, too, unless a client asked for a purge.
         """
         with node_lock.try_lock(self._data_dir, _lock(row.id)) as mine:
             if not mine:
@@ -70,15 +72,21 @@ class Quarantine:
                 return
             self._remove_container(row.id, leaving.container_id)
             kept = None
-            if not leaving.purge and self._keep_seconds:
+            if not leaving.purge and not self._has_files(row.id):
+                log.warning("a deleted workspace has no directory; its store stays", workspace_id=str(row.id))
+            elif not leaving.purge and self._keep_seconds:
                 place = kept_place_of(self._data_dir, row.id)
                 kept = place if move(own_place(self._data_dir, row.id), place) else None
                 forget_place(self._data_dir, row.id)
-            if kept is None and not self._removed_at_once(row.id):
+            elif not self._removed_at_once(row.id):
                 return
             with self._database.begin() as connection:
                 quarantine.left(connection, row.id, self._node_id, kept, self._keep_seconds)
         node_lock.remove_lock(self._data_dir, str(row.id))
+
+    def _has_files(self, workspace_id: UUID) -> bool:
+        places = own_place(self._data_dir, workspace_id), kept_place_of(self._data_dir, workspace_id)
+        return any(os.path.lexists(place) for place in places)
 
     def _removed_at_once(self, workspace_id: UUID) -> bool:
         """Remove the files of a workspace of which nothing is kept; return False if a client has asked for them."""

@@ -147,6 +147,17 @@ def test_clones_that_were_removed_after_their_state_was_recorded_keep_no_workspa
     assert node.workspace(workspace)["deleted_at"] is not None
 
 
+def test_a_directory_that_is_not_in_its_place_keeps_its_workspace(node):
+    """It was moved by hand, or the disk with the directories is not mounted."""
+    workspace = archived(node)
+    workspaces = node.context.settings.data_dir / "workspaces"
+    workspaces.rename(workspaces.with_name("away"))
+    try:
+        assert "there is no directory" in held(node, workspace)
+    finally:
+        workspaces.with_name("away").rename(workspaces)
+
+
 def test_clones_that_are_gone_without_a_recorded_state_keep_their_workspace(node):
     workspace = archived(node)
     shutil.rmtree(clone(node, workspace).parent)

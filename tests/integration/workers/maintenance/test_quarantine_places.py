@@ -9,8 +9,9 @@ from sqlalchemy import text
 
 from relay_workers.execution.assembly import make_anchors
 from relay_workers.host_files.kept_dirs import kept_place_of, note_place, place_of
+from relay_workers.maintenance.clocks import make_quarantine
 from tests.support.fake_node import FakeNode
-from tests.support.put_away import delete, idle, places, put_away, restore, row, sweep
+from tests.support.put_away import delete, idle, payloads, places, put_away, restore, row, rows_of, sweep
 from tests.support.trees import tree_hash
 
 pytest_plugins = ["tests.support.fake_node"]
@@ -75,3 +76,23 @@ def test_a_workspace_comes_back_though_its_former_name_is_taken(node: FakeNode) 
     sweep(node)
     assert (row(node, deleted)["deleted_at"], places(node, deleted)) == (None, (True, False))
     assert tree_hash(place) == before
+
+
+@pytest.mark.parametrize("keep_seconds", [0.0, 3600.0])
+def test_a_deleted_workspace_whose_directory_is_not_there_keeps_its_store(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, keep_seconds: float
+) -> None:
+    """Its directory was moved, or is on a disk that is not mounted: nothing shows that its work is gone."""
+    workspace = idle(node)
+    place = place_of(node.settings.data_dir, workspace)
+    place.rename(node.settings.data_dir / f"away-{keep_seconds}")
+    removed: list[UUID] = []
+    monkeypatch.setattr(node.git, "remove_workspace", lambda one, _: removed.append(one))
+    delete(node, workspace)
+    part = make_quarantine(node.workers[0].context)
+    part._keep_seconds = keep_seconds
+    [found] = rows_of(node, workspace)
+    part.take(found)
+    assert removed == []
+    assert row(node, workspace)["container_ref"] is None
+    assert payloads(node, workspace, "workspace.removed") == [{"node_id": "node", "kept_until": None}]
