@@ -42,7 +42,13 @@ _LOOK = """
         AND e.run_reason <> 'dev_server' AND e.lane_position = last.lane_position) AS recorded
     """
 _COMPARABLE = f"{_LOOK} WHERE {_PLACED} AND NOT {_LEFT}"
-_COMPLETE = text(f"SELECT repo_id FROM ({_LOOK} WHERE w.id = :workspace) AS looked WHERE complete")  # noqa: S608
+_SERVED_SINCE = """EXISTS (SELECT 1 FROM execution_processes s
+    WHERE s.workspace_id = :workspace AND s.run_reason = 'dev_server' AND s.started_at IS NOT NULL
+      AND coalesce(s.completed_at > (SELECT max(e.completed_at) FROM execution_processes e
+        WHERE e.workspace_id = :workspace AND e.group_id = looked.group_id AND e.run_reason <> 'dev_server'), true))"""
+_COMPLETE = text(
+    f"SELECT repo_id FROM ({_LOOK} WHERE w.id = :workspace) AS looked WHERE complete AND NOT {_SERVED_SINCE}"  # noqa: S608
+)
 _OF_NODE = text(f"{_COMPARABLE} ORDER BY w.id")
 _OF_WORKSPACE = text(f"{_COMPARABLE} AND w.id = :workspace")
 _OF_EXECUTION = text(f"{_COMPARABLE} AND w.id = (SELECT workspace_id FROM execution_processes WHERE id = :execution)")  # noqa: S608 - of no client
@@ -144,6 +150,7 @@ def recorded_by_last_group(connection: Connection, workspace_id: UUID) -> frozen
     """Return the repos of which every step of the group that held the lane last recorded where HEAD was.
 
     What a look has accepted since does not count: it says where HEAD is, and not that the work in the clone is kept.
+    None counts as recorded if a dev server ran longer than the group: it may have worked in the clones, and moved them.
     """
     return frozenset(connection.scalars(_COMPLETE, {"workspace": workspace_id}))
 

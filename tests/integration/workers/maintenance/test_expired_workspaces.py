@@ -11,11 +11,16 @@ from relay_core.domain.expiry import Hours
 from relay_core.domain.vocabulary import RunReason
 from relay_core.store.tokens import Principal
 from relay_core.store.workspaces import by_hand, expiry, kept
+from relay_core.store.workspaces.acknowledge import acknowledge
+from relay_core.store.workspaces.add_step import add_step
 from relay_core.store.workspaces.delete import delete_workspaces
+from relay_core.store.workspaces.generation import generation
+from relay_core.store.workspaces.step_request import StepRequest
 from relay_workers.execution.assembly import make_git_watch
 from relay_workers.maintenance.clocks import divergence_finder, make_expired_workspaces
 from relay_workers.maintenance.divergence_sweep import repair
 from tests.support.relay import git
+from tests.support.worker_fixtures import ME
 
 pytest_plugins = ["tests.support.worker_fixtures"]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(180)]
@@ -156,6 +161,29 @@ def test_a_directory_that_is_not_in_its_place_keeps_its_workspace(node):
         assert "there is no directory" in held(node, workspace)
     finally:
         workspaces.with_name("away").rename(workspaces)
+
+
+def test_a_clone_that_a_dev_server_moved_after_the_last_step_keeps_its_workspace(node):
+    """A person has acknowledged that it is gone."""
+    workspace = node.submit()
+    node.run(node.chain(workspace, RunReason.CODING_AGENT)["id"])
+    script = f"echo work >draft.txt; cd ..; mv {node.repo.name} ../home/app"
+    with node.db.begin() as connection:
+        step = StepRequest(RunReason.DEV_SERVER, script=script)
+        server = add_step(connection, workspace, step, ME, {})
+    node.run(server)
+    assert not clone(node, workspace).exists()
+    with node.db.begin() as connection:
+        acknowledge(connection, workspace, generation(connection, workspace), ME)
+        connection.execute(text("UPDATE projects SET idle_delete_hours = 1"))
+        connection.execute(text("UPDATE workspaces SET archived = true"))
+    quiet_for(node, 100)
+    with node.db.begin() as connection:
+        later = text("UPDATE execution_processes SET completed_at = completed_at + interval '1 hour' WHERE id = :id")
+        connection.execute(later, {"id": server})
+    make_expired_workspaces(node.context).sweep()
+    assert node.workspace(workspace)["deleted_at"] is None
+    assert node.kinds(workspace)[-1] == "workspace.expiry_held"
 
 
 def test_clones_that_are_gone_without_a_recorded_state_keep_their_workspace(node):
