@@ -39,7 +39,7 @@ class GitWatch:
         database: stores what was recorded and what is found.
         git: reads HEAD.
         secrets: decrypts the values to mask.
-        on_missing: called if the directory of a workspace is not where its row says; it may have been moved.
+        on_missing: called once in a look if a workspace has no directory where its row says; it may have been moved.
     """
 
     node_id: str
@@ -53,11 +53,14 @@ class GitWatch:
         """Look at every workspace of the node that no step uses; an error of one is logged, and the next follows."""
         with self.database.connect() as connection:
             watched = git_watch.of_node(connection, self.node_id)
+        missing = False
         for workspace in watched:
             try:
-                self._look(workspace)
+                missing = not self._look(workspace) or missing
             except Exception:
                 log.exception("the clones cannot be compared", workspace_id=str(workspace.workspace_id))
+        if missing:
+            self.on_missing()
 
     def look(self, execution_id: UUID) -> None:
         """Look at the workspace of an execution, unless a step uses it: before its claim, or before its end.
@@ -70,17 +73,18 @@ class GitWatch:
         if watched is None:
             return
         try:
-            self._look(watched)
+            if not self._look(watched):
+                self.on_missing()  # if it is nowhere, the next step says so
         except Exception as error:
             if is_away(error):
                 raise
             log.exception("the clones cannot be compared", execution_id=str(execution_id))
 
-    def _look(self, watched: Watched) -> None:
+    def _look(self, watched: Watched) -> bool:
+        """Look at a workspace; return False if its directory is not there."""
         directory = workspace_dir(self.data_dir, watched.workspace_id)
         if not directory.is_dir():
-            self.on_missing()  # if it is nowhere, the next step says so
-            return
+            return False
         names = {repo.repo_id: repo.name for repo in watched.repos}
         heads = self.git.heads(directory, names.values())
         seen = {one: _seen(heads[name]) for one, name in names.items()}
@@ -88,6 +92,7 @@ class GitWatch:
             shown = self._masked(watched.workspace_id, seen)
             with self.database.begin() as connection:
                 git_watch.settle(connection, self.node_id, watched, shown)
+        return True
 
     def _masked(self, workspace_id: UUID, seen: Mapping[UUID, SeenHead]) -> Mapping[UUID, SeenHead]:
         """Return what was seen with secrets masked in its texts, which name what a container has written."""

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -23,7 +24,7 @@ from relay_core.store.workspaces.add_step import queue_step
 from relay_core.store.workspaces.delete import delete_workspaces
 from relay_core.store.workspaces.generation import generation
 from relay_workers.containers.port import container_name
-from relay_workers.execution.assembly import make_anchors, make_remade_containers
+from relay_workers.execution.assembly import make_anchors, make_git_watch, make_remade_containers
 from relay_workers.host_files import anchors
 from relay_workers.host_files.kept_dirs import place_of
 from relay_workers.maintenance.clocks import make_quarantine
@@ -135,6 +136,15 @@ def test_a_step_that_comes_before_the_look_does_not_fail_a_moved_workspace(node:
     remake(node)
     node.workers[0].run(step)
     assert node.row(step)["status"] == "completed"
+
+
+def test_a_look_at_many_workspaces_without_directories_searches_for_them_once(node: FakeNode, tmp_path: Path) -> None:
+    for workspace in [idle(node) for _ in range(3)]:
+        place_of(node.settings.data_dir, workspace).rename(tmp_path / str(workspace))
+    searches: list[None] = []
+    watch = make_git_watch(node.workers[0].context)
+    replace(watch, on_missing=lambda: searches.append(None)).sweep()
+    assert len(searches) == 1
 
 
 def test_a_moved_workspace_is_put_away_and_comes_back_under_its_own_name(node: FakeNode) -> None:
