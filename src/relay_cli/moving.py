@@ -69,15 +69,15 @@ class Move:
             raise CommandFailed(message)
         return str(found["id"])
 
-    def register(self, target_id: str, project: str | None) -> None:
-        """Let the source store a state for each entity that has none."""
+    def register(self, target_id: str, project: str | None) -> str:
+        """Let the source store a state for each entity that has none; return the owner of these states."""
         body = {"target_id": target_id, "target_url": self.target.url, "project_id": project}
-        self._steadily(self.source, "POST", "/v1/migrations", json=body)
+        return str(self._steadily(self.source, "POST", "/v1/migrations", json=body)["owner"])
 
-    def states(self, target_id: str) -> list[State]:
-        """Return the states of all entities of the target, in the order in which they are moved."""
+    def states(self, target_id: str, owner: str) -> list[State]:
+        """Return the states of an owner for a target, in the order in which they are moved."""
         order = list(EntityType)
-        found = self.source.items("/v1/migrations", target_id=target_id)
+        found = [one for one in self.source.items("/v1/migrations", target_id=target_id) if one["created_by"] == owner]
         return sorted(found, key=lambda state: (order.index(state["entity_type"]), state["local_id"]))
 
     def run(self, states: Collection[State], only: Collection[str] | None = None) -> Iterator[State]:

@@ -61,7 +61,7 @@ def register_migrations(body: MigrationIn, services: ServicesDep, principal: Wri
         if body.project_id is not None:
             project_id = resolve(connection, Kind.PROJECT, body.project_id, principal, field="project_id")
         counts = states.register(connection, target, project_id, principal)
-        return MigrationSummary.model_validate({"target_id": target.id, "counts": counts})
+        return MigrationSummary.model_validate({"target_id": target.id, "owner": principal.owner, "counts": counts})
 
     return services.database.transact(register)
 

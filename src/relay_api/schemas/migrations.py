@@ -65,6 +65,7 @@ class MigrationSummary(Output):
     """All entities that are registered for a target, by kind and status."""
 
     target_id: UUID
+    owner: str = Field(description="Owner of the states: yours. A client moves the entities of these states only.")
     counts: list[MigrationCount]
 
 

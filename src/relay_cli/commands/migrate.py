@@ -59,9 +59,9 @@ def migrate(
     if dry_run:
         _count(source, project, as_json=as_json)
         return
-    move.register(target_id, project)
+    owner = move.register(target_id, project)
     only = None if project is None else _ids_of(source, project)
-    states = {state["id"]: state for state in move.states(target_id)}
+    states = {state["id"]: state for state in move.states(target_id, owner)}
     try:
         for state in move.run(list(states.values()), only):
             states[state["id"]] = state

@@ -306,6 +306,29 @@ def test_one_project_is_moved_without_the_others(two: Two):
     assert two.source.get(f"/v1/migrations/{ann[0]['id']}", "bob").status_code == 404
 
 
+def test_an_admin_moves_with_states_of_his_own(two: Two):
+    made(two.source, "/v1/projects", {"name": "of bob"}, "bob")
+    target = {"target_id": two.target.get("/v1/migrations/installation").json()["id"], "target_url": url_of(two.target)}
+    made(two.source, "/v1/migrations", target)
+    made(two.source, "/v1/migrations", target, "bob")
+    before = {who: listed(two.source, "/v1/migrations", who) for who in ("ann", "bob")}
+    two.monkeypatch.setenv("RELAY_TOKEN", two.source.tokens["admin"])
+    two.migrate(who="admin")
+    assert {who: listed(two.source, "/v1/migrations", who) for who in ("ann", "bob")} == before
+    all_states = listed(two.source, "/v1/migrations", "admin")
+    root = [one["status"] for one in all_states if one["created_by"] == "root"]
+    assert (len(all_states), root) == (10, ["migrated"] * 5)
+    path = f"/v1/migrations/{before['ann'][0]['id']}"
+    assert two.source.get(path, "admin").status_code == 200
+    assert two.source.post(f"{path}/attempts", None, "admin").status_code == 404
+    outcome = {"status": "failed", "error_message": "x"}
+    assert two.source.patch(path, outcome, "admin").status_code == 404
+    two.monkeypatch.setenv("RELAY_TOKEN", two.source.tokens["ann"])
+    two.migrate()
+    assert two.states() == DONE
+    assert differing(shown(two.target), shown(two.source)) == []
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [((404, {"code": "not_found"}), "too old"), ((200, {"id": "0" * 32, "version": "9", "formats": [7]}), "upgrade")],

@@ -29,6 +29,7 @@ MIGRATIONS: dict[str, Any] = {
     "MigrationIn": {"target_id": _THERE, "target_url": "https://relay.example.org", "project_id": "shop"},
     "MigrationSummary": {
         "target_id": _THERE,
+        "owner": "ann",
         "counts": [{"entity_type": "project", "status": "pending", "count": 1}],
     },
     "MigrationOut": _STATE,

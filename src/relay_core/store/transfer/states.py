@@ -133,9 +133,10 @@ def begin(connection: Connection, state_id: UUID, principal: Principal) -> View:
     Of an entity that is migrated nothing is counted.
 
     Raises:
-        NotFound: as `get`.
+        NotFound: there is no such state, or it belongs to another owner, also if an admin asks: the ids that his token
+            of the target gets are of no use to the other owner.
     """
-    get(connection, state_id, principal)
+    _require_own(connection, state_id, principal)
     mine = update(S).where(S.id == state_id, S.status != MigrationStatus.MIGRATED)
     connection.execute(mine.values(attempt_count=S.attempt_count + 1, updated_at=func.now()))
     return get(connection, state_id, principal)
@@ -153,7 +154,7 @@ def settle(connection: Connection, state_id: UUID, outcome: Mapping[str, Any], p
         principal: who asks.
 
     Raises:
-        NotFound: as `get`.
+        NotFound: as `begin`.
         InvalidInput: status, id and message do not fit together.
         Conflict: `already_migrated`: it is migrated, and stays so.
     """
@@ -162,7 +163,7 @@ def settle(connection: Connection, state_id: UUID, outcome: Mapping[str, Any], p
     if migrated != (remote_id is not None) or migrated == bool(why):
         message = "a migrated entity has a remote_id and no error_message; one that is not has an error_message only"
         raise InvalidInput(message, code="outcome_incomplete", field="status")
-    get(connection, state_id, principal)
+    _require_own(connection, state_id, principal)
     connection.execute(select(S.id).where(S.id == state_id).with_for_update())
     before = get(connection, state_id, principal)
     if before["status"] == MigrationStatus.MIGRATED:
@@ -175,6 +176,11 @@ def settle(connection: Connection, state_id: UUID, outcome: Mapping[str, Any], p
     if migrated and before["entity_type"] == EntityType.PROJECT:
         connection.execute(update(Project).where(Project.id == before["local_id"]).values(remote_project_id=remote_id))
     return get(connection, state_id, principal)
+
+
+def _require_own(connection: Connection, state_id: UUID, principal: Principal) -> None:
+    if get(connection, state_id, principal)["created_by"] != principal.owner:
+        raise NotFound(f"there is no migration {state_id} of yours; only its owner can move its entity")
 
 
 def _states(principal: Principal) -> Select[Any]:
