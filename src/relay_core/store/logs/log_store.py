@@ -153,10 +153,11 @@ _REMOVED = (
 
 
 class LogStore:
-    """Reads and appends log bytes of all executions; usable from many threads."""
+    """Reads and appends log bytes of all executions; usable from many threads, unless it reads through a connection."""
 
-    def __init__(self, database: Engine | Database) -> None:
+    def __init__(self, database: Engine | Database, connection: Connection | None = None) -> None:
         self._database = database
+        self._connection = connection
         self._weeks: dict[UUID, date] = {}
 
     def append(self, batch: Sequence[Append]) -> AppendResult:
@@ -272,7 +273,7 @@ class LogStore:
 
     def _refuse_removed(self, execution_id: UUID, stream: str, start: int) -> None:
         values = {"execution": execution_id, "stream": stream, "start": start}
-        with self._database.connect() as connection:
+        with self._reading() as connection:
             row = connection.execute(_REMOVED, values).one_or_none()
         if row is not None:
             raise LogRemoved(execution_id, stream, RemovedLog(start, row.bytes, row.sha256, row.removed_at, row.cause))
@@ -302,7 +303,7 @@ class LogStore:
             .order_by(offset)
             .limit(CHUNKS_AT_ONCE)
         )
-        with self._database.connect() as connection:
+        with self._reading() as connection:
             rows = connection.execute(statement).all()
         for own, at, codec, data, length in rows:
             yield Piece(own, at, decode(Frame(codec, bytes(data), length)))
@@ -313,13 +314,21 @@ class LogStore:
         if known is not None:
             return known
         statement = select(LogStream.week).where(LogStream.execution_id == execution_id).limit(1)
-        with self._database.connect() as connection:
+        with self._reading() as connection:
             week: date | None = connection.scalar(statement)
         if week is not None:
             if len(self._weeks) >= MOST_WEEKS:
                 self._weeks.clear()
             self._weeks[execution_id] = week
         return week
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        if self._connection is not None:
+            yield self._connection
+            return
+        with self._database.connect() as connection:
+            yield connection
 
     @contextmanager
     def _transaction(self) -> Iterator[Any]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import zstandard
 
-from relay_core.domain.errors import InvalidInput
+from relay_core.domain.errors import Conflict, InvalidInput
 
 PART_BYTES: Final = 4 << 20
 """A part gets no further record once it has so many bytes before compression."""
@@ -41,18 +41,38 @@ class Record:
 
 
 def packed(records: Iterable[Record]) -> bytes:
-    """Return the records as one part."""
-    plain = b"".join(_line(record) + b"\n" + record.data for record in records)
+    """Return the records as one part.
+
+    Raises:
+        Conflict: `workspace_too_large`: a target would refuse it.
+    """
+    lines = [(record, _line(record) + b"\n") for record in records]
+    for record, line in lines:
+        if len(line) > _LINE_BYTES:
+            message = f"a record {record.kind!r} has {len(line)} bytes; at most {_LINE_BYTES} can be moved"
+            raise Conflict(message, code="workspace_too_large")
+    plain = b"".join(line + record.data for record, line in lines)
+    if len(plain) > MOST_BYTES:
+        message = f"rows of the workspace have {len(plain)} bytes together; a part has at most {MOST_BYTES}"
+        raise Conflict(message, code="workspace_too_large")
     return zstandard.ZstdCompressor(level=3).compress(plain)
 
 
 def unpacked(part: bytes) -> Iterator[Record]:
-    """Yield the records of a part.
+    """Return the records of a part.
 
     Raises:
         InvalidInput: `import_damaged`: it is no part, or it is larger than a part may be.
     """
-    plain = decompressed(part, MOST_BYTES)
+    return records_of(decompressed(part, MOST_BYTES))
+
+
+def records_of(plain: bytes) -> Iterator[Record]:
+    """Yield the records of a part that is decompressed.
+
+    Raises:
+        InvalidInput: `import_damaged`: it is no part.
+    """
     at = 0
     while at < len(plain):
         end = plain.find(b"\n", at, at + _LINE_BYTES)
@@ -96,7 +116,7 @@ def damaged(why: str) -> InvalidInput:
 
 def _line(record: Record) -> bytes:
     content = {"kind": record.kind, "bytes": len(record.data), **record.fields}
-    return json.dumps(content, default=_text, separators=(",", ":")).encode()
+    return json.dumps(content, default=_text, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _text(value: Any) -> str:

@@ -34,7 +34,7 @@ from relay_core.store.schema.tables import (
 )
 from relay_core.store.transaction import Database
 from relay_core.store.transfer.codec import PART_BYTES, PIECE_BYTES, Record, packed
-from relay_core.store.transfer.columns import BLOBS, columns
+from relay_core.store.transfer.columns import BLOBS, MOVED, columns
 
 E, State = ExecutionProcess, ExecutionProcessRepoState
 ROWS_AT_ONCE = 50
@@ -89,7 +89,7 @@ def part(database: Database, workspace_id: UUID, cursor: str | None) -> Part:
     records: list[Record] = []
     size = 0
     with database.connect() as connection:
-        export = _Export(connection, LogStore(database), workspace_id)
+        export = _Export(connection, LogStore(database, connection), workspace_id)
         while place is not None and size < PART_BYTES:
             step = export.step(place)
             records += step.records
@@ -220,10 +220,13 @@ class _Export:
         return Step([Record("end", {"event_seq": seq, "executions": len(self.executions)})], None)
 
     def rows(self, table: type[Base], condition: Any, order: Any = None) -> list[dict[str, Any]]:
-        """Return rows of a table with the columns that move; with an order `ROWS_AT_ONCE` at most."""
+        """Return rows of a table with the columns that move, oldest first; with an order `ROWS_AT_ONCE` at most."""
         statement = select(*columns(table)).where(condition)
         if order is not None:
             statement = statement.order_by(order).limit(ROWS_AT_ONCE)
+        else:
+            made = [table.__table__.c.created_at] if "created_at" in MOVED[table] else []
+            statement = statement.order_by(*made, *table.__table__.primary_key)
         return [dict(row) for row in self.connection.execute(statement).mappings()]
 
 
