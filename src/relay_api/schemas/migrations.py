@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from relay_api.schemas.common import (
     AgentDir,
@@ -23,14 +23,14 @@ from relay_api.schemas.patterns import FULL_COMMIT, NO_NUL, SHA256, VARIABLE, WE
 from relay_api.schemas.repos import RepoDefaultsIn
 from relay_api.schemas.shapes import MovedEntity, Shaped
 from relay_api.schemas.workspaces import ProjectRepoIn
-from relay_core.domain.transfer import EntityType, MigrationStatus
+from relay_core.domain.transfer import EntityType, MigrationStatus, moved_time
 from relay_core.domain.vocabulary import MergeMethod, TaskStatus
 
 MOST_PARTS = 2000
 Digest = Annotated[str, StringConstraints(pattern=SHA256)]
 CommitId = Annotated[str, StringConstraints(pattern=FULL_COMMIT)]
 Text = Annotated[str, StringConstraints(max_length=1024 * 1024, pattern=NO_NUL)]
-StrictTime = Annotated[datetime, Field(strict=False)]
+StrictTime = Annotated[datetime, Field(strict=False), AfterValidator(moved_time)]
 Number = Annotated[int, Field(ge=0, le=2**31)]
 WebUrl = Annotated[str, StringConstraints(max_length=2048, pattern=WEB_URL)]
 

@@ -1,6 +1,7 @@
 """The move of entities from one Relay to another: kinds, states, and ids in texts (docs/migrating.md)."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -40,6 +41,25 @@ TRANSITIONS: Final = frozenset(
     }
 )
 """The edges of the drawing in docs/migrating.md. `migrated` is left by none."""
+
+
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_AHEAD: Final = timedelta(days=1)
+
+
+def moved_time(found: datetime) -> datetime:
+    """Return a time of the source, if one of its clocks can have shown it and the database can give it back.
+
+    Raises:
+        ValueError: it is none of these, or has no offset from UTC.
+    """
+    try:
+        right = found.tzinfo is not None and _EARLIEST <= found.astimezone(UTC) <= datetime.now(UTC) + _AHEAD
+    except OverflowError:
+        right = False
+    if not right:
+        raise ValueError("the time must have an offset, be after the year 1999, and not lie in the future")
+    return found
 
 
 def id_there(workspace_id: UUID, source_id: UUID) -> UUID:

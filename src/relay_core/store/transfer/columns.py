@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, Boolean, DateTime, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from relay_core.domain.transfer import with_ids
+from relay_core.domain.transfer import moved_time, with_ids
 from relay_core.store.schema.tables import (
     Base,
     CodingAgentTurn,
@@ -129,10 +129,7 @@ def _flag(name: str, value: Any, _ids: Mapping[str, str]) -> bool:
 
 
 def _time(name: str, value: Any, _ids: Mapping[str, str]) -> datetime:
-    found = datetime.fromisoformat(_text(name, value, {}))
-    if found.tzinfo is None:
-        raise ValueError(name)
-    return found
+    return moved_time(datetime.fromisoformat(_text(name, value, {})))
 
 
 def _id(name: str, value: Any, ids: Mapping[str, str]) -> UUID | None:
