@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 from relay_core.domain import copy_files
 from relay_core.domain.agents.conversation import EntryKind, ToolStatus
+from relay_core.domain.agents.executors import FIELDS, ExecutorChoice
 from relay_core.domain.chain import Action
 from relay_core.domain.errors import InvalidInput
 from relay_core.domain.events import EventKind
@@ -15,7 +17,7 @@ from relay_core.domain.git.start_ref import check_ref
 from relay_core.domain.git.url import parse_git_url
 from relay_core.domain.images import check_allowed, check_registry
 from relay_core.domain.limits import Limits
-from relay_core.domain.step import Step
+from relay_core.domain.step import AgentStep, ResetStep, Step
 from relay_core.domain.vocabulary import FINAL, RunReason, RunStatus
 from relay_core.domain.working_dir import check_agent_dir, normal_working_dir
 from relay_core.settings import Settings
@@ -24,8 +26,13 @@ from relay_core.store.transfer.codec import damaged
 
 MOST_UID = (1 << 31) - 1
 MOST_SECRETS = 50
+MOST_NUMBER = 10**15
+"""Largest count of an import; Postgres can add up any number of them."""
+_MOST_NUMBERS = 30
+_MOST_NAME = 64
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _COUNTS = ("files", "insertions", "deletions")
+_TEXTS = ("repo", "cwd", "script", "prompt", "branch", "target_branch", "message")
 _LISTS = ("masked", "masked_fields", "omitted")
 
 
@@ -106,6 +113,7 @@ def execution(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damaged("the action of an execution is none that this version knows") from error
     for step in _steps(action):
+        _check_types(step)
         outside = step.cwd.startswith("/") or ".." in step.cwd.split("/")
         if outside or (step.repo is not None and step.repo not in names):
             raise damaged("a step is in no repository of the workspace")
@@ -134,7 +142,7 @@ def session(row: Mapping[str, Any]) -> dict[str, Any]:
         InvalidInput: `import_damaged`.
     """
     try:
-        executor_from_json(row.get("executor_config", {}))
+        _check_executor(executor_from_json(row.get("executor_config", {})))
     except (TypeError, AttributeError) as error:
         raise damaged("the executor of a session is none") from error
     return dict(row)
@@ -192,6 +200,26 @@ def _steps(action: Action) -> Iterator[Step]:
         group = group.following
 
 
+def _check_types(step: Step) -> None:
+    """Refuse a step with a value of another type, which the views of executions cannot show."""
+    texts = [getattr(step, name, None) for name in _TEXTS]
+    if isinstance(step, ResetStep):
+        texts += [text for target in step.targets for text in (target.repo, target.commit)]
+    flags = [getattr(step, name, False) for name in ("force", "discard_changes")]
+    if not all(isinstance(text, str | None) for text in texts) or not all(type(flag) is bool for flag in flags):
+        raise damaged("a step has a value of another type")
+    if isinstance(step, AgentStep):
+        _check_executor(step.executor)
+
+
+def _check_executor(choice: ExecutorChoice) -> None:
+    """Refuse an executor with a value of another type; `check_executor` checks it again before each use."""
+    texts = [getattr(choice, name) for name in FIELDS if name not in {"args", "env"}]
+    inside = [*choice.args, *choice.env, *choice.env.values()]
+    if not all(isinstance(text, str | None) for text in texts) or not all(isinstance(text, str) for text in inside):
+        raise damaged("an executor has a value of another type")
+
+
 def _limits(stored: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     bounds = vars(settings)
     highest = {one.name: bounds[f"max_{one.name}"] for one in fields(Limits) if f"max_{one.name}" in bounds}
@@ -205,7 +233,7 @@ def _limits(stored: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
 
 
 def _stat(stored: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {name: stored[name] for name in _COUNTS if type(stored.get(name)) is int}
+    found: dict[str, Any] = {name: stored[name] for name in _COUNTS if _is_count(stored.get(name))}
     if type(stored.get("truncated")) is bool:
         found["truncated"] = stored["truncated"]
     if isinstance(stored.get("base"), str):
@@ -214,7 +242,7 @@ def _stat(stored: Any) -> dict[str, Any]:
         if isinstance(stored.get(name), list):
             found[name] = [each for each in stored[name] if _is_path(each)]
     excluded = stored.get("excluded")
-    if isinstance(excluded, Mapping) and type(excluded.get("count")) is int and isinstance(excluded.get("paths"), list):
+    if isinstance(excluded, Mapping) and _is_count(excluded.get("count")) and isinstance(excluded.get("paths"), list):
         found["excluded"] = {
             "count": excluded["count"],
             "paths": [each for each in excluded["paths"] if _is_path(each)],
@@ -225,6 +253,10 @@ def _stat(stored: Any) -> dict[str, Any]:
     return found
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST_NUMBER
+
+
 def _is_path(each: Any) -> bool:
     return isinstance(each, str) or (isinstance(each, Mapping) and all(isinstance(text, str) for text in each.values()))
 
@@ -232,7 +264,12 @@ def _is_path(each: Any) -> bool:
 def _numbers(stored: Any) -> dict[str, float]:
     if not isinstance(stored, Mapping):
         return {}
-    return {name: value for name, value in stored.items() if type(value) in {int, float}}
+    usable = (
+        (name, value)
+        for name, value in stored.items()
+        if type(value) in {int, float} and abs(value) <= MOST_NUMBER and len(name) <= _MOST_NAME
+    )
+    return dict(islice(usable, _MOST_NUMBERS))
 
 
 def _texts(stored: Mapping[str, Any]) -> dict[str, str]:
