@@ -12,13 +12,14 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 import zstandard
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from relay_core.store.transaction import Database
-from relay_core.store.transfer import export
+from relay_core.store.transfer import export, import_workspace
 from relay_core.store.transfer.codec import MOST_BYTES, Record, packed, unpacked
 from tests.support.api_fixtures import Api, Worker, api_in_process, settings_for
 from tests.support.migrating import BUNDLE, History, history, listed, made
+from tests.support.published import Published
 
 
 @pytest.fixture
@@ -122,6 +123,17 @@ HOSTILE = {
     "an event of no kind": ("event", _set("kind", "workspace.owned", "event")),
     "a NUL in a text": ("event", _set("payload", {"a": "\0"}, "event")),
     "another end": ("end", _set("executions", 1)),
+    "a time that cannot be read, after all": ("head", _set("created_at", "9999-12-31T23:59:59-14:00", "workspace")),
+    "a time that cannot be read, before all": ("head", _set("created_at", "0001-01-01T00:00:00+14:00", "workspace")),
+    "a time of the future": ("execution", _set("completed_at", "2999-01-01T00:00:00+00:00", "execution")),
+    "a number of sessions": ("head", _set("sessions", 5)),
+    "a session that is a text": ("head", _set("sessions", ["x"])),
+    "a subtask that has no id": ("head", _set("subtasks", ["x"])),
+    "a list as an id": ("blob", _set("execution_id", [])),
+    "a number as a directory": ("execution", _set("cwd", 5, "execution", "executor_action", "step")),
+    "a number as a prompt": ("execution", _set("prompt", 5, "execution", "executor_action", "step")),
+    "a number as a model": ("execution", _set("model", 5, "execution", "executor_action", "step", "executor")),
+    "a number in an environment": ("head", _set("env", {"A": 5}, "sessions", "0", "executor_config")),
 }
 
 
@@ -134,6 +146,86 @@ def test_what_asks_for_too_much_is_refused_and_nothing_is_stored(wanted: Import)
             stored = "SELECT count(*) FROM execution_processes WHERE created_by = 'bob' AND workspace_id IS NOT NULL"
             assert connection.scalar(text(stored)) == 0, name
     assert wanted.send().status_code == 201
+
+
+def test_numbers_that_cannot_be_added_up_are_left_out(wanted: Import):
+    def huge(fields: dict[str, Any]) -> None:
+        fields["turn"]["usage"] = {"input_tokens": 12, "a": 10**400, "b": 1e308, "c": -1e308, "d" * 65: 1}
+        fields["turn"]["usage"] |= {f"n{number}": 1 for number in range(40)}
+        fields["states"][0]["stat"] |= {"files": 10**30, "insertions": 3}
+
+    sent = wanted.send(wanted.changed("execution", huge, -1))
+    assert sent.status_code == 201, sent.text
+    task = listed(wanted.api, "/v1/tasks", "bob")[0]
+    assert task["usage"]["input_tokens"] == 12
+    assert len(task["usage"]) == 30
+    assert not {"a", "b", "c", "d" * 65} & set(task["usage"])
+    assert len(listed(wanted.api, "/v1/runs", "bob")) == 1
+    assert wanted.api.get(f"/v1/tasks/{wanted.task}/attempts", "bob").status_code == 200
+
+
+def test_times_of_tasks_and_pull_requests_are_those_of_a_clock(wanted: Import):
+    for at in ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2999-01-01T00:00:00Z", "2026-01-01T00:00:00"):
+        task = {"project_id": str(uuid4()), "title": "x", "status": "todo", "created_at": at}
+        refused = wanted.api.post("/v1/migrations/imports", wanted.about("task", str(uuid4()), task), "bob")
+        assert (refused.status_code, "created_at" in refused.text) == (422, True), (at, refused.text)
+
+
+def test_a_part_that_is_named_many_times_is_not_stored_as_often(wanted: Import, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(import_workspace, "MOST_IMPORT_BYTES", 1000)
+    refused = wanted.send()
+    assert (refused.status_code, refused.json()["code"]) == (422, "import_too_large")
+
+
+def test_a_log_or_patch_that_is_too_large_here_is_refused(
+    wanted: Import, database: Database, database_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patched:
+        patched.setattr(import_workspace, "MOST_PACKED_BYTES", 10)
+        assert wanted.send().json()["code"] == "import_damaged"
+    with api_in_process(database, settings_for(database_url, redis_url, max_log_bytes=1024)) as small:
+        small.tokens = wanted.api.tokens
+        wanted.api = small
+        refused = wanted.send()
+    assert (refused.status_code, refused.json()["code"]) == (422, "import_too_large")
+    assert "RELAY_MAX_LOG_BYTES" in refused.text
+
+
+def test_a_run_may_come_before_the_one_that_it_repeats(wanted: Import):
+    def repeated(fields: dict[str, Any]) -> None:
+        (run,) = fields["runs"]
+        earlier = {**run, "id": str(uuid4())}
+        fields["runs"] = [{**run, "rerun_of": earlier["id"]}, earlier]
+
+    sent = wanted.send(wanted.changed("head", repeated))
+    assert sent.status_code == 201, sent.text
+    runs = listed(wanted.api, "/v1/runs", "bob")
+    assert sorted(run["rerun_of"] is None for run in runs) == [False, True]
+
+
+def test_a_part_is_read_with_one_connection(wanted: Import):
+    engine = create_engine(wanted.api.database.engine.url, pool_size=1, max_overflow=0, pool_timeout=1)
+    database = Database(engine, Published())
+    try:
+        assert export.part(database, UUID(wanted.there.workspace), None).content
+    finally:
+        database.dispose()
+
+
+def test_subtasks_make_no_circle(wanted: Import):
+    source_id, at = str(uuid4()), "2026-01-01T00:00:00Z"
+    content = {"project_id": wanted.api.get(f"/v1/tasks/{wanted.task}", "bob").json()["project_id"]}
+    content |= {"title": "Above", "status": "todo", "created_at": at}
+    above = made(wanted.api, "/v1/migrations/imports", wanted.about("task", source_id, content), "bob")["id"]
+    below, origin = wanted.task, wanted.origin
+    wanted.task, wanted.origin = above, uuid4()
+    workspace = wanted.send().json()["id"]
+    changed = wanted.api.patch(f"/v1/tasks/{below}", {"parent_workspace_id": workspace}, "bob")
+    assert changed.status_code == 200, changed.text
+    wanted.task, wanted.origin = below, origin
+    sent = wanted.send(wanted.changed("head", _set("subtasks", [source_id])))
+    assert sent.status_code == 201, sent.text
+    assert wanted.api.get(f"/v1/tasks/{above}", "bob").json()["parent_workspace_id"] is None
 
 
 def test_parts_that_are_damaged_missing_or_too_large_are_refused(wanted: Import):

@@ -95,6 +95,16 @@ def hold(connection: Connection, task_id: UUID, principal: Principal) -> HeldTas
     return _locked(connection, task_id, principal, shared=True)
 
 
+def hold_parents(connection: Connection, project_id: UUID) -> None:
+    """Let all changes of parents in a project wait for each other, so that no two of them make a circle."""
+    connection.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+
+
+def is_below(connection: Connection, workspace_id: UUID, task_id: UUID) -> bool:
+    """Return whether a workspace is one of a task, or of a task below it."""
+    return bool(connection.scalar(_BELOW, {"parent": workspace_id, "task": task_id}))
+
+
 def change(connection: Connection, task_id: UUID, patch: Mapping[str, Any], principal: Principal) -> None:
     """Change a task by a merge patch (RFC 7396), with an event; a status has been checked by `domain.task`.
 
@@ -113,11 +123,9 @@ def change(connection: Connection, task_id: UUID, patch: Mapping[str, Any], prin
     values = {key: value for key, value in patch.items() if value is not None or key not in kept}
     parent = values.get("parent_workspace_id")
     if parent is not None:
-        # All changes of parents in the project wait for each other, so no two of them make a circle.
-        whole = select(Project.id).where(Project.id == held.project_id).with_for_update(key_share=True)
-        connection.execute(whole)
+        hold_parents(connection, held.project_id)
         _check_parent(connection, held.project_id, parent, principal)
-        if connection.scalar(_BELOW, {"parent": parent, "task": task_id}):
+        if is_below(connection, parent, task_id):
             message = "a task cannot be a subtask of its own workspace, or of one of its subtasks"
             raise InvalidInput(message, code="parent_below_task", field="parent_workspace_id")
     before = connection.execute(select(Task.__table__).where(Task.id == task_id)).mappings().one()

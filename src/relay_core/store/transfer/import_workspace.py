@@ -4,16 +4,16 @@ An imported workspace is archived and on no node. Its executions are history: th
 here (their fence is 0), and nothing of them is claimed, dispatched or counted as work of this Relay.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, func, insert, update
 from sqlalchemy.exc import DataError, IntegrityError
 
-from relay_core.domain.errors import InvalidInput
+from relay_core.domain.errors import InvalidInput, RelayError
 from relay_core.domain.events import EventKind
 from relay_core.domain.message import task_id
 from relay_core.domain.operations import OperationKind, SubjectKind
@@ -29,31 +29,34 @@ from relay_core.store.schema.tables import (
     Event,
     ExecutionProcess,
     ExecutionProcessRepoState,
-    ImportedEntity,
     Lane,
     LogStream,
     Merge,
     Operation,
     Run,
     Session,
-    Task,
     Workspace,
     WorkspaceRepo,
     WorkspaceSecret,
 )
 from relay_core.store.tokens import Principal
-from relay_core.store.transfer import checks, parts
-from relay_core.store.transfer.codec import Record, damaged, decompressed, unpacked
+from relay_core.store.transfer import checks, imported_links, parts
+from relay_core.store.transfer.codec import MOST_BYTES, Record, damaged, decompressed, records_of
 from relay_core.store.transfer.columns import BLOBS, checked
+from relay_core.store.transfer.imported_links import Place
 from relay_core.store.transfer.imported_logs import ImportedLog
 from relay_core.store.transfer.imports import Imported, Origin, once
 
 E, State = ExecutionProcess, ExecutionProcessRepoState
 log = structlog.get_logger(__name__)
+MOST_IMPORT_BYTES = 8 << 30
+"""Most bytes of all parts of one import after decompression."""
 MOST_PATCH_BYTES = 64 << 20
 """Most bytes of one imported patch after decompression."""
-_ENDS = ("status", "conclusion", "deciding_execution_id", "completed_at")
-"""Columns of a run that name its executions, or are checked together with them; they are written after those."""
+MOST_PACKED_BYTES = 16 << 20
+"""Most bytes of one imported patch before decompression."""
+_ENDS = ("status", "conclusion", "deciding_execution_id", "completed_at", "rerun_of")
+"""Columns of a run that name executions or another run, or are checked together with them; they are written last."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,9 @@ def import_workspace(
 
     def make(free: UUID) -> UUID:
         held = task_changes.hold(connection, wanted.task_id, principal)
-        place = _Place(free, held.id, held.project_id, origin, principal, settings)
+        place = Place(free, held.id, held.project_id, origin, principal, settings)
         reader = _Import(connection, place)
-        for sha256 in wanted.parts:
-            for record in unpacked(parts.content(connection, sha256, principal.owner)):
-                reader.take(record)
-        reader.finish()
+        _read(reader, (parts.content(connection, sha256, principal.owner) for sha256 in wanted.parts))
         return free
 
     try:
@@ -102,36 +102,44 @@ def import_workspace(
     except (IntegrityError, DataError) as error:
         log.info("an import is refused by the database", error=str(error).splitlines()[0])
         raise damaged("its rows do not fit together") from error
-    except KeyError as error:
-        raise damaged(f"a row has no {error}") from error
     parts.remove(connection, wanted.parts, principal.owner)
     return imported
 
 
-class _Place(NamedTuple):
-    """Where an import goes."""
+def _read(reader: "_Import", contents: Iterator[bytes]) -> None:
+    size = 0
+    try:
+        for content in contents:
+            plain = decompressed(content, MOST_BYTES)
+            size += len(plain)
+            if size > MOST_IMPORT_BYTES:  # a part may be named many times
+                message = f"the parts have more than {MOST_IMPORT_BYTES} bytes; a larger workspace is not imported"
+                raise InvalidInput(message, code="import_too_large")
+            for record in records_of(plain):
+                reader.take(record)
+        reader.finish()
+    except RelayError:
+        raise
+    except KeyError as error:
+        raise damaged(f"a row has no {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        log.info("an import has a value of another type", error=repr(error)[:200])
+        raise damaged("a value has another type than it should have") from error
 
-    workspace_id: UUID
-    task_id: UUID
-    project_id: UUID
-    origin: Origin
-    principal: Principal
-    settings: Settings
 
+@dataclass
+class _Blob:
+    """Bytes of one column of one recorded state, so far; of a bundle that is too large here only their number."""
 
-class _Blob(NamedTuple):
-    """Bytes of one column of one recorded state, so far."""
-
-    execution_id: UUID
-    repo_id: UUID
-    column: str
+    about: tuple[UUID, UUID, str]
     data: bytearray
+    size: int = 0
 
 
 class _Import:
     """Takes the records of a workspace in their order, and writes them."""
 
-    def __init__(self, connection: Connection, place: _Place) -> None:
+    def __init__(self, connection: Connection, place: Place) -> None:
         self._connection = connection
         self._place = place
         self._owner = place.principal.owner
@@ -199,7 +207,7 @@ class _Import:
             turn = checks.turn(checked(CodingAgentTurn, fields["turn"], self._ids))
             self._insert(CodingAgentTurn, turn, execution_process_id=execution_id)
         streams = [checked(LogStream, row, {}) for row in fields["streams"]]
-        self._log = ImportedLog(self._connection, execution_id, streams)
+        self._log = ImportedLog(self._connection, execution_id, streams, self._place.settings.max_log_bytes)
 
     def blob(self, record: Record) -> None:
         execution_id, repo_id = (UUID(self._ids[record.fields[name]]) for name in ("execution_id", "repo_id"))
@@ -207,12 +215,16 @@ class _Import:
         if column not in BLOBS:
             raise damaged("bytes are of no column")
         about = (execution_id, repo_id, column)
-        if self._blob is not None and self._blob[:3] != about:
+        if self._blob is not None and self._blob.about != about:
             self._end_blob()
-        self._blob = self._blob or _Blob(*about, bytearray())
-        self._blob.data.extend(record.data)
-        if len(self._blob.data) > max(self._place.settings.bundle_max_bytes, MOST_PATCH_BYTES) * 2:
-            raise damaged("a patch or bundle is too large")
+        blob = self._blob = self._blob or _Blob(about, bytearray())
+        blob.size += len(record.data)
+        if column != "bundle" and blob.size > MOST_PACKED_BYTES:
+            raise damaged("a patch is too large")
+        if column != "bundle" or blob.size <= self._place.settings.bundle_max_bytes:
+            blob.data.extend(record.data)
+        else:
+            blob.data.clear()
 
     def entry(self, record: Record) -> None:
         values = checks.entry(checked(ConversationEntry, record.fields["entry"], self._ids))
@@ -258,8 +270,9 @@ class _Import:
             values = checked(Merge, row, self._ids)
             more = {"workspace_id": workspace_id, "kind": MergeKind.DIRECT, "created_by": self._owner}
             self._insert(Merge, values, **more)
-        self._subtasks()
-        self._states_to_restore()
+        subtasks = [UUID(text) for text in self._head["subtasks"]]
+        imported_links.make_subtasks(connection, self._place, subtasks)
+        imported_links.note_states_to_restore(connection, workspace_id)
         mine = update(Workspace).where(Workspace.id == workspace_id)
         connection.execute(mine.values(event_seq=self._event_seq, updated_at=func.now()))
         payload = {
@@ -324,14 +337,15 @@ class _Import:
         blob, self._blob = self._blob, None
         if blob is None:
             return
-        values: dict[str, Any] = {blob.column: bytes(blob.data)}
+        execution_id, repo_id, column = blob.about
+        values: dict[str, Any] = {column: bytes(blob.data)}
         most = self._place.settings.bundle_max_bytes
-        if blob.column != "bundle":
+        if column != "bundle":
             decompressed(bytes(blob.data), MOST_PATCH_BYTES)
-        elif len(blob.data) > most:
-            why = f"the bundle has {len(blob.data)} bytes; this server takes {most} (RELAY_BUNDLE_MAX_BYTES)"
+        elif blob.size > most:
+            why = f"the bundle has {blob.size} bytes; this server takes {most} (RELAY_BUNDLE_MAX_BYTES)"
             values = {"bundle_problem": why}
-        mine = (State.execution_process_id == blob.execution_id) & (State.repo_id == blob.repo_id)
+        mine = (State.execution_process_id == execution_id) & (State.repo_id == repo_id)
         if self._connection.execute(update(State).where(mine).values(values)).rowcount != 1:
             raise damaged("bytes are of no recorded state")
 
@@ -339,36 +353,6 @@ class _Import:
         if self._log is not None:
             self._log.end()
             self._log = None
-
-    def _subtasks(self) -> None:
-        """Make the imported tasks that were subtasks of the workspace in the source its subtasks here."""
-        ids = [UUID(text) for text in (self._head or {})["subtasks"]]
-        mine = select(ImportedEntity.local_id).where(
-            ImportedEntity.created_by == self._owner,
-            ImportedEntity.origin_id == self._place.origin.id,
-            ImportedEntity.entity_type == EntityType.TASK,
-            ImportedEntity.source_id.in_(ids),
-        )
-        free = (Task.id.in_(mine), Task.parent_workspace_id.is_(None), Task.id != self._place.task_id)
-        of_project = Task.project_id == self._place.project_id
-        moved = update(Task).where(*free, of_project).values(parent_workspace_id=self._place.workspace_id)
-        self._connection.execute(moved)
-
-    def _states_to_restore(self) -> None:
-        """Note for each repo the commit of its latest recorded state, to which a clone is brought here."""
-        mine = WorkspaceRepo.workspace_id == self._place.workspace_id
-        for repo_id in self._connection.scalars(select(WorkspaceRepo.repo_id).where(mine)).all():
-            latest = (
-                select(State.pinned_commit)
-                .join(E, E.id == State.execution_process_id)
-                .where(E.workspace_id == self._place.workspace_id, State.repo_id == repo_id)
-                .where(State.pinned_commit.is_not(None))
-                .order_by(E.completed_at.desc(), E.id)
-                .limit(1)
-            )
-            commit = self._connection.scalar(latest)
-            one = update(WorkspaceRepo).where(mine, WorkspaceRepo.repo_id == repo_id)
-            self._connection.execute(one.values(restore_commit=commit or WorkspaceRepo.base_commit))
 
     def _insert(self, table: Any, values: Mapping[str, Any], **more: Any) -> None:
         self._connection.execute(insert(table.__table__).values({**values, **more}))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, insert
 
+from relay_core.domain.errors import InvalidInput
 from relay_core.domain.vocabulary import Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, copy_source, encode
 from relay_core.store.retention.partitions import present_week
@@ -25,9 +26,13 @@ class ImportedLog:
         connection: the transaction of the import.
         execution_id: the execution here.
         streams: rows of `log_streams` of the source, checked.
+        most: most bytes of a log that this server keeps.
     """
 
-    def __init__(self, connection: Connection, execution_id: UUID, streams: Sequence[dict[str, Any]]) -> None:
+    def __init__(
+        self, connection: Connection, execution_id: UUID, streams: Sequence[dict[str, Any]], most: int
+    ) -> None:
+        self._most = most
         self._connection = connection
         self._execution_id = execution_id
         self._streams = {row["stream"]: row for row in streams}
@@ -43,10 +48,14 @@ class ImportedLog:
         """Add the next bytes of stdout or stderr.
 
         Raises:
-            InvalidInput: `import_damaged`: there is no such stream, or a piece is empty or too large.
+            InvalidInput: `import_damaged`: there is no such stream, or a piece is empty or too large;
+                `import_too_large`: the log is larger than any of this server.
         """
         if stream not in _WRITTEN or not self._streams or not 0 < len(data) <= MAX_CHUNK_BYTES:
             raise damaged("a piece of a log is of no stream, or has no usable size")
+        if self._sizes[Stream.ALL] + len(data) > self._most:
+            message = f"a log has more than {self._most} bytes; this server keeps no larger ones (RELAY_MAX_LOG_BYTES)"
+            raise InvalidInput(message, code="import_too_large")
         self._rows.append(
             ChunkRow(self._execution_id, stream, self._sizes[stream], self._sizes[Stream.ALL], encode(data), self._week)
         )
