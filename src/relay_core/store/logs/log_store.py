@@ -16,10 +16,11 @@ from sqlalchemy import Connection, Engine, bindparam, exc, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from relay_core.domain.errors import RelayError, Stale
-from relay_core.domain.logs.append import Append, AppendResult, BatchDecision, StoredAppend, StreamState, decide
+from relay_core.domain.logs.append import Append, AppendResult, StoredAppend, decide
 from relay_core.domain.vocabulary import FINAL, Stream
 from relay_core.store.logs.chunks import COPY, MAX_CHUNK_BYTES, ChunkRow, Frame, copy_source, decode, encode, joined
 from relay_core.store.logs.removed import LogRemoved, RemovedLog
+from relay_core.store.logs.stream_appends import lock_streams, store_sizes
 from relay_core.store.logs.stream_info import StreamInfo, stream_infos
 from relay_core.store.outage import LogStoreUnavailable, is_away, is_of_a_partition
 from relay_core.store.schema.tables import ExecutionProcess, LogChunk, LogStream, PartitionMark
@@ -173,10 +174,10 @@ class LogStore:
         frames = [_frames(append) for append in batch]  # before any row is locked
         with self._transaction() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = off")
-            state, weeks = _lock(cursor, {append.execution_id for append in batch})
+            state, weeks = lock_streams(cursor, {append.execution_id for append in batch})
             decision = decide(batch, state)
             if decision.written:
-                _move(cursor, decision)
+                store_sizes(cursor, decision)
                 rows = [row for stored in decision.written for row in _rows(stored, frames[stored.position], weeks)]
                 cursor.copy_expert(COPY, copy_source(rows), size=MAX_CHUNK_BYTES)
         return decision.result
@@ -192,7 +193,7 @@ class LogStore:
             LogStoreUnavailable: Postgres does not answer; try again later.
         """
         with self._transaction() as cursor:
-            state = _lock(cursor, {execution_id})[0].get(execution_id)
+            state = lock_streams(cursor, {execution_id})[0].get(execution_id)
             if state is None or state.fence != fence:
                 raise _stale(execution_id, fence)
             # The write makes this commit wait until Postgres' own log, with all earlier commits, is on disk.
@@ -371,33 +372,6 @@ def _rows(stored: StoredAppend, frames: Sequence[Frame], weeks: Mapping[UUID, da
         offsets = append.start + at, stored.all_offset + at
         yield ChunkRow(append.execution_id, append.stream, *offsets, frame, weeks[append.execution_id])
         at += frame.byte_length
-
-
-def _lock(cursor: Any, execution_ids: set[UUID]) -> tuple[dict[UUID, StreamState], dict[UUID, date]]:
-    """Lock the rows of some logs; return their states, and the weeks whose partitions have their bytes."""
-    cursor.execute(
-        "SELECT execution_id::text, stream, fence, bytes, closed, week FROM log_streams "
-        "WHERE execution_id = ANY(%s::uuid[]) ORDER BY execution_id, stream FOR UPDATE",
-        ([str(one) for one in execution_ids],),
-    )
-    state: dict[UUID, StreamState] = {}
-    weeks: dict[UUID, date] = {}
-    for execution_id, stream, fence, size, closed, week in cursor.fetchall():
-        here = state.setdefault(UUID(execution_id), StreamState(fence, closed, {}))
-        here.sizes[stream] = size
-        weeks[UUID(execution_id)] = week
-    return state, weeks
-
-
-def _move(cursor: Any, decision: BatchDecision) -> None:
-    rows = [(str(one), stream, size) for one, sizes in decision.sizes.items() for stream, size in sizes.items()]
-    ids, streams, sizes = zip(*rows, strict=True)
-    cursor.execute(
-        "UPDATE log_streams s SET bytes = v.bytes "
-        "FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) AS v(execution_id, stream, bytes) "
-        "WHERE s.execution_id = v.execution_id AND s.stream = v.stream AND s.bytes <> v.bytes",
-        (list(ids), list(streams), list(sizes)),
-    )
 
 
 def _stale(execution_id: UUID, fence: int) -> Stale:
