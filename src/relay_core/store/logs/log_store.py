@@ -205,7 +205,7 @@ class LogStore:
 
         They are empty if the execution has not started.
         """
-        with self._database.connect() as connection:
+        with self._reading() as connection:
             found = stream_infos(connection, [execution_id])
         return {stream.value: found.get((execution_id, stream.value), StreamInfo()) for stream in Stream}
 
