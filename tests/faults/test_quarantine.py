@@ -142,7 +142,9 @@ def test_a_project_with_several_workspaces_is_kept_and_comes_back(stack: Stack):
     mirrors = relay.get("/v1/mirrors", project_id=project)["items"]
     assert mirrors, "kept clones borrow their objects"
     back = relay.http.post(f"/v1/projects/{project}/restore").json()
-    assert {run["workspace_id"] for run in runs} <= set(back["workspaces"]) <= set(here)  # others may have left no files
+    assert (
+        {run["workspace_id"] for run in runs} <= set(back["workspaces"]) <= set(here)
+    )  # others may have left no files
     for run in runs:
         relay.until(lambda run=run: row(stack, run).deleted_at is None, 90, "its way back")
         assert tree_hash(in_use(stack, run)) == before[run["workspace_id"]]

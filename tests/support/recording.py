@@ -20,6 +20,7 @@ times need not.
 _TAIL = "```\n"
 _PROGRESS = re.compile(r"(?:remote: )?[A-Z][A-Za-z ]+: +\d+% \(.*|relay: waits: .*")
 _SAME = (
+    (re.compile(r"^remote: .*\n", re.MULTILINE), ""),  # in whichever of two runs at the same time fetches first
     (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"), "ID"),
     (re.compile(r"\b[0-9a-f]{7,64}\b"), "ID"),
     (re.compile(r"\bvk-[0-9a-f]{4}-"), "vk-ID-"),
@@ -65,7 +66,7 @@ def neutral(text: str, names: Mapping[str, str]) -> str:
 
 
 def skeleton(text: str) -> str:
-    """Return the words of a recording, in which ids, numbers, times and the widths of columns are all the same."""
+    """Return the words of a recording: ids, numbers, times and widths of columns are all the same, and no remote tells."""
     for pattern, same in _SAME:
         text = pattern.sub(same, text)
     return text

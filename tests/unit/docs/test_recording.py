@@ -45,6 +45,7 @@ def test_the_machine_is_replaced_and_progress_left_out():
         ("run 3b1e74cc took 2m05s", "run ae41aaaf took 0.4s", True),
         ("ab12cd34  title    -     success  1s   2.0s", "ffffffff  title  clone  running  12s  -", True),
         ("Branch vk-22250e5c-x at f5a7089af75a", "Branch vk-00000000-x at 0123456789ab", True),
+        ("cloning x\nremote: Total 9 (delta 1)\nready\n", "cloning x\nready\n", True),
         ("run 3b1e74cc succeeded", "run 3b1e74cc failed", False),
         ("STEP  STATUS", "STEP  STATE", False),
     ],
