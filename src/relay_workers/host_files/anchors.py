@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from relay_workers.host_files.kept_dirs import KEPT, place_of
 from relay_workers.host_files.safe_dir import SafeDir, TamperedFile
-
-log = structlog.get_logger(__name__)
 
 HIDDEN = ".relay"
 """Directory of a workspace that has its anchor."""
@@ -116,16 +112,7 @@ def scan(data_dir: Path, key: bytes) -> Iterator[FoundDirectory]:
             continue
         for path in paths:
             if not path.name.startswith(".") and path.is_dir() and not path.is_symlink():
-                yield FoundDirectory(path, _read_any(path, key))
-
-
-def _read_any(directory: Path, key: bytes) -> Mapping[str, Any] | None:
-    """Read an anchor as `read` does; an error that it does not expect must not end the look at all directories."""
-    try:
-        return read(directory, key)
-    except Exception:
-        log.exception("an anchor cannot be read", directory=str(directory))
-        return None
+                yield FoundDirectory(path, read(path, key))
 
 
 def _make_hidden(workspace: SafeDir) -> None:

@@ -146,8 +146,9 @@ class Life:
         executor = {"name": "shell", "command": "cat; echo other >>README.md"}
         path = f"/v1/tasks/{self.run['task_id']}"
         other = post(self.relay, f"{path}/workspaces", 202, executor=executor, repos=[{"repo": "app"}])
-        ended = lambda: self.relay.get(f"/v1/runs/{other['run_id']}")["status"] == "completed"  # noqa: E731
-        self.relay.until(ended, what="the second attempt")
+        self.relay.until(
+            lambda: self.relay.get(f"/v1/runs/{other['run_id']}")["status"] == "completed", what="the second attempt"
+        )
         attempts = self.relay.get(f"{path}/attempts")["items"]
         told = [
             (each["workspace_id"], each["executor"], each["conclusion"], each["stat"]["files"]) for each in attempts

@@ -204,7 +204,7 @@ def test_a_fork_waits_while_its_node_is_short_of_disk_space(api: Api, worker: Wo
 
 
 def test_a_subtask_starts_from_the_remote_where_its_parent_cannot_be_forked(api: Api, worker: Worker):
-    """Nobody asked for a fork, so nothing is refused that was not refused without a parent."""
+    """The request does not ask for a fork, so nothing is refused that was not refused without a parent."""
     parent = worked(api, worker, task_of(api))
     subtask = task_of(api, parent_workspace_id=parent["workspace_id"])
 

@@ -344,7 +344,7 @@ def _keys(value: object) -> set[str]:
 
 @pytest.mark.proves("T000-21")
 def test_clients_need_nothing_of_the_container_engine(api: Api, worker: Worker):
-    """What 000 calls a session is a workspace with its sessions; all acts on it take its own id."""
+    """A session of source 000 is a workspace with its sessions; all acts on it take its own id."""
     made = started(api, worker)
     where = f"/v1/workspaces/{made['workspace_id']}"
     shown = [api.get(where).json(), api.get(f"{where}/sessions").json(), api.get(f"{where}/executions").json()]

@@ -1,4 +1,4 @@
-"""Files that are stored with a project: what is accepted, how it is kept, and that nobody reads it again."""
+"""Files that are stored with a project: what is accepted, how it is kept, and that no request reads it again."""
 
 import base64
 from collections.abc import Iterator

@@ -30,8 +30,6 @@ from relay_core.store.schema.tables import (
 from relay_core.store.shared import images
 from relay_core.store.tokens import Principal
 
-I = ImportedEntity  # noqa: E741 - as other modules name their table
-
 
 @dataclass(frozen=True)
 class Origin:
@@ -109,14 +107,19 @@ def once(
         Conflict: `import_deleted`: it was imported, and deleted here since.
     """
     key = {"created_by": owner, "origin_id": origin.id, "entity_type": kind, "source_id": origin.source_id}
-    made = insert(I).values(**key, local_id=uuid4()).on_conflict_do_nothing().returning(I.local_id)
+    made = (
+        insert(ImportedEntity)
+        .values(**key, local_id=uuid4())
+        .on_conflict_do_nothing()
+        .returning(ImportedEntity.local_id)
+    )
     proposed: UUID | None = connection.scalar(made)
     if proposed is not None:
         entity_id = make(proposed)
         if entity_id != proposed:
-            connection.execute(update(I).filter_by(**key).values(local_id=entity_id))
+            connection.execute(update(ImportedEntity).filter_by(**key).values(local_id=entity_id))
         return Imported(kind, entity_id, created=True)
-    found = connection.execute(select(I.local_id).filter_by(**key)).scalar_one()
+    found = connection.execute(select(ImportedEntity.local_id).filter_by(**key)).scalar_one()
     table = _TABLES[kind]
     live = select(table.id).where(table.id == found)
     if table is not Merge:

@@ -1,4 +1,4 @@
-"""Anchors on a node: real files and rows, a fake engine. A directory is moved, copied, or nobody's."""
+"""Anchors on a node: real files and rows, a fake engine. A directory is moved, copied, or of no workspace."""
 
 import json
 import shutil

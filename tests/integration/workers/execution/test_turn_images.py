@@ -103,7 +103,7 @@ def test_an_entry_of_the_name_of_an_image_is_replaced_not_followed(node: Node, t
     "tail", [b"#!/bin/sh\ntouch /tmp/x\n", b"PK\x03\x04" + bytes(26), b"<script>alert(1)</script>"]
 )
 def test_what_stands_behind_an_image_is_carried_and_never_executed(node: Node, tail: bytes):
-    """A file that is an image and something else: its name has the type of its first bytes, and nobody may run it."""
+    """A file that is an image and something else: its name has the type of its first bytes, and no process may run it."""
     data = png() + tail
     workspace_id = submit(node, [uploaded(node, data, "run.sh")])
     due = node.chain(workspace_id, RunReason.CODING_AGENT)

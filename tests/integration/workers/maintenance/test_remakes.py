@@ -94,7 +94,7 @@ def test_a_stop_ends_a_container_whose_worker_died_before_its_row_was_written(
 def test_a_deletion_waits_for_the_container_that_is_being_made(
     fake_node: FakeNode, restored: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or the new container would stay, with the directory that nobody is to see."""
+    """Or the new container would stay, with the directory that is out of sight."""
     node, make = fake_node, RemadeContainers.make
     places = place_of(node.settings.data_dir, restored), kept_place_of(node.settings.data_dir, restored)
     seen = []
